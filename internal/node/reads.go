@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/big"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+)
+
+// Head is what matters here of a block's header.
+type Head struct {
+	Number        uint64
+	Hash          common.Hash // zero in a pending block
+	ParentHash    common.Hash
+	Time          uint64   // seconds since 1970; some private chains count finer
+	BaseFee       *big.Int // wei per gas, EIP-1559; nil: the chain has none
+	GasLimit      uint64
+	GasUsed       uint64
+	ExcessBlobGas *uint64 // EIP-4844; nil: the chain has no blobs
+}
+
+// UnmarshalJSON reads a block or header as the node sends it.
+func (h *Head) UnmarshalJSON(b []byte) error {
+	var w struct {
+		Number        *Uint64      `json:"number"`
+		Hash          *common.Hash `json:"hash"`
+		ParentHash    common.Hash  `json:"parentHash"`
+		Timestamp     Uint64       `json:"timestamp"`
+		BaseFee       *Big         `json:"baseFeePerGas"`
+		GasLimit      Uint64       `json:"gasLimit"`
+		GasUsed       Uint64       `json:"gasUsed"`
+		ExcessBlobGas *Uint64      `json:"excessBlobGas"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	if w.Number == nil {
+		return badResponse("block without a number")
+	}
+	*h = Head{
+		Number:     uint64(*w.Number),
+		ParentHash: w.ParentHash,
+		Time:       uint64(w.Timestamp),
+		BaseFee:    w.BaseFee.Int(),
+		GasLimit:   uint64(w.GasLimit),
+		GasUsed:    uint64(w.GasUsed),
+	}
+	if w.Hash != nil {
+		h.Hash = *w.Hash
+	}
+	if w.ExcessBlobGas != nil {
+		excess := uint64(*w.ExcessBlobGas)
+		h.ExcessBlobGas = &excess
+	}
+	return nil
+}
+
+// Block is a header with the hashes of its transactions, in order.
+type Block struct {
+	Head
+	Transactions []common.Hash
+}
+
+// UnmarshalJSON reads a block whose transactions are hashes.
+func (b *Block) UnmarshalJSON(text []byte) error {
+	if err := b.Head.UnmarshalJSON(text); err != nil {
+		return err
+	}
+	var w struct {
+		Transactions []common.Hash `json:"transactions"`
+	}
+	if err := json.Unmarshal(text, &w); err != nil {
+		return err
+	}
+	b.Transactions = w.Transactions
+	return nil
+}
+
+// HeadAt returns the block at a tag: latest, pending, safe, finalized or
+// earliest. ErrNotFound if the node has none there (yet).
+func (c *Client) HeadAt(ctx context.Context, tag string) (Head, error) {
+	return getHead(ctx, c, tag, tag != "pending")
+}
+
+// HeaderByNumber returns the canonical block at a height. ErrNotFound if the
+// chain is not that long.
+func (c *Client) HeaderByNumber(ctx context.Context, number uint64) (Head, error) {
+	h, err := getHead(ctx, c, quantity(number), true)
+	if err == nil && h.Number != number {
+		return Head{}, fmt.Errorf("node: eth_getBlockByNumber: %w", badResponse("another block than the one asked for"))
+	}
+	return h, err
+}
+
+func getHead(ctx context.Context, c *Client, tag string, hashed bool) (Head, error) {
+	const method = "eth_getBlockByNumber"
+	var h *Head
+	if err := c.Call(ctx, &h, method, tag, false); err != nil {
+		return Head{}, err
+	}
+	if h == nil {
+		return Head{}, fmt.Errorf("node: %s %s: %w", method, tag, ErrNotFound)
+	}
+	if hashed && h.Hash == (common.Hash{}) {
+		return Head{}, fmt.Errorf("node: %s %s: %w", method, tag, badResponse("block without a hash"))
+	}
+	return *h, nil
+}
+
+// Block returns the canonical block at a height with its transaction hashes.
+// ErrNotFound if the chain is not that long.
+func (c *Client) Block(ctx context.Context, number uint64) (Block, error) {
+	b, err := getBlock(ctx, c, "eth_getBlockByNumber", quantity(number))
+	if err == nil && b.Number != number {
+		return Block{}, fmt.Errorf("node: eth_getBlockByNumber: %w", badResponse("another block than the one asked for"))
+	}
+	return b, err
+}
+
+// BlockByHash is Block for a hash; the block may have left the canonical chain.
+func (c *Client) BlockByHash(ctx context.Context, hash common.Hash) (Block, error) {
+	b, err := getBlock(ctx, c, "eth_getBlockByHash", hash)
+	if err == nil && b.Hash != hash {
+		return Block{}, fmt.Errorf("node: eth_getBlockByHash: %w", badResponse("another block than the one asked for"))
+	}
+	return b, err
+}
+
+func getBlock(ctx context.Context, c *Client, method string, which any) (Block, error) {
+	var b *Block
+	if err := c.Call(ctx, &b, method, which, false); err != nil {
+		return Block{}, err
+	}
+	if b == nil {
+		return Block{}, fmt.Errorf("node: %s: %w", method, ErrNotFound)
+	}
+	return *b, nil
+}
+
+// NonceAt is the number of transactions of an address at a tag or quantity.
+func (c *Client) NonceAt(ctx context.Context, addr common.Address, tag string) (uint64, error) {
+	var n Uint64
+	err := c.must(ctx, &n, "eth_getTransactionCount", addr, tag)
+	return uint64(n), err
+}
+
+// BalanceAt is the balance of an address in wei at a tag or quantity.
+func (c *Client) BalanceAt(ctx context.Context, addr common.Address, tag string) (*big.Int, error) {
+	return c.amount(ctx, "eth_getBalance", addr, tag)
+}
+
+// CodeAt is the code at an address; empty if it has none.
+func (c *Client) CodeAt(ctx context.Context, addr common.Address, tag string) ([]byte, error) {
+	var code hexutil.Bytes
+	err := c.must(ctx, &code, "eth_getCode", addr, tag)
+	return code, err
+}
+
+// EstimateGas asks what a call object (as in eth_call) would use at a tag; an
+// empty tag leaves the choice to the node. A revert is an *Error, with the
+// node's data.
+func (c *Client) EstimateGas(ctx context.Context, call json.RawMessage, tag string) (uint64, error) {
+	params := []any{call}
+	if tag != "" {
+		params = append(params, tag)
+	}
+	var gas Uint64
+	err := c.must(ctx, &gas, "eth_estimateGas", params...)
+	return uint64(gas), err
+}
+
+// SuggestTip is eth_maxPriorityFeePerGas, in wei per gas.
+func (c *Client) SuggestTip(ctx context.Context) (*big.Int, error) {
+	return c.amount(ctx, "eth_maxPriorityFeePerGas")
+}
+
+// GasPrice is eth_gasPrice, in wei per gas.
+func (c *Client) GasPrice(ctx context.Context) (*big.Int, error) {
+	return c.amount(ctx, "eth_gasPrice")
+}
+
+// BlobBaseFee is eth_blobBaseFee, in wei per blob gas.
+func (c *Client) BlobBaseFee(ctx context.Context) (*big.Int, error) {
+	return c.amount(ctx, "eth_blobBaseFee")
+}
+
+// Account reads an address's transaction counts at latest and pending and its
+// latest balance in wei, in one batch.
+func (c *Client) Account(ctx context.Context, addr common.Address) (latest, pending uint64, balance *big.Int, err error) {
+	var l, p *Uint64
+	var b *Big
+	calls := []*Call{
+		{Method: "eth_getTransactionCount", Params: []any{addr, "latest"}, Result: &l},
+		{Method: "eth_getTransactionCount", Params: []any{addr, "pending"}, Result: &p},
+		{Method: "eth_getBalance", Params: []any{addr, "latest"}, Result: &b},
+	}
+	if err := c.Batch(ctx, calls); err != nil {
+		return 0, 0, nil, err
+	}
+	for _, call := range calls {
+		if call.Err != nil {
+			return 0, 0, nil, call.Err
+		}
+	}
+	if l == nil || p == nil || b == nil {
+		return 0, 0, nil, fmt.Errorf("node: account: %w", badResponse("null"))
+	}
+	return uint64(*l), uint64(*p), b.Int(), nil
+}
+
+// must is Call for answers that may not be null.
+func (c *Client) must(ctx context.Context, result any, method string, params ...any) error {
+	var raw json.RawMessage
+	if err := c.Call(ctx, &raw, method, params...); err != nil {
+		return err
+	}
+	q := question{method: method, answer: Response{Result: raw}}
+	if raw == nil {
+		q.err = badResponse("null")
+	}
+	return q.decode(result)
+}
+
+func (c *Client) amount(ctx context.Context, method string, params ...any) (*big.Int, error) {
+	var b Big
+	if err := c.must(ctx, &b, method, params...); err != nil {
+		return nil, err
+	}
+	return b.Int(), nil
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// post sends one HTTP request and reads the whole answer. The deadline is the
+// caller's or Config.Timeout, whichever is sooner. repeat allows one second
+// try where the connection died before anything of an answer came: a kept
+// connection that the node closed at the same moment. Only reads may repeat.
+func (c *Client) post(ctx context.Context, body []byte, extra http.Header, repeat bool) (int, []byte, error) {
+	select {
+	case <-c.closed:
+		return 0, nil, ErrClosed
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	start := time.Now()
+	status, answer, err := c.postOnce(ctx, body, extra)
+	if err != nil && repeat && ctx.Err() == nil && connectionDied(err) {
+		status, answer, err = c.postOnce(ctx, body, extra)
+	}
+	if err != nil {
+		err = connectionFault(ctx, err)
+	}
+	c.stats.record(start, err)
+	return status, answer, err
+}
+
+func (c *Client) postOnce(ctx context.Context, body []byte, extra http.Header) (int, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, &fault{ErrUnavailable, "request could not be made"}
+	}
+	// The transport does not write to a request's header, so that the common
+	// one can be shared by all.
+	req.Header = c.header
+	if len(extra) > 0 {
+		req.Header = merge(c.header, extra)
+	}
+	if host := c.cfg.Headers["Host"]; host != "" {
+		req.Host = host
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := readLimited(resp.Body, resp.ContentLength, c.cfg.MaxResponse)
+	return resp.StatusCode, answer, err
+}
+
+// readLimited reads up to limit bytes. The length that the node announces is
+// believed up to a megabyte only, so that memory is spent on what has come
+// and not on what was promised.
+func readLimited(r io.Reader, announced, limit int64) ([]byte, error) {
+	if announced > limit {
+		return nil, &fault{ErrTooLarge, "more than " + strconv.FormatInt(limit, 10) + " bytes"}
+	}
+	size := announced
+	if size < 0 {
+		size = 4 << 10
+	}
+	// One byte more than announced, so that the end is seen without growing.
+	buf := make([]byte, 0, min(size, 1<<20)+1)
+	for {
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(2*int64(cap(buf)), limit+1))
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if int64(len(buf)) > limit {
+			return nil, &fault{ErrTooLarge, "more than " + strconv.FormatInt(limit, 10) + " bytes"}
+		}
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// merge adds a caller's headers to ours. What identifies us to the node or
+// frames the message stays ours.
+func merge(base, extra http.Header) http.Header {
+	h := base.Clone()
+	for k, v := range extra {
+		k = textproto.CanonicalMIMEHeaderKey(k)
+		switch k {
+		case "Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Type", "Content-Length",
+			"Content-Encoding", "Accept", "Accept-Encoding", "Connection", "Keep-Alive", "Proxy-Connection",
+			"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect":
+			continue
+		}
+		if _, ours := base[k]; ours || strings.HasPrefix(k, "Sec-") {
+			continue
+		}
+		h[k] = v
+	}
+	return h
+}
+
+// connectionDied says that a connection broke before the first byte of an
+// answer.
+func connectionDied(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || closedIdle(err)
+}
+
+func isTLS(err error) bool {
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var verify *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &verify) || errors.As(err, &authority)
+}
+
+// statusFault is the error of an answer that is no JSON-RPC response. cause says
+// what was wrong with the body.
+func statusFault(status int, cause error) error {
+	if status >= 200 && status < 300 {
+		return cause
+	}
+	return &fault{ErrUnavailable, "HTTP status " + strconv.Itoa(status)}
+}
+
+// repeatable says whether a method may be asked twice without a difference.
+// Filters are consumed by reading them, and sending is for the caller to repeat.
+func repeatable(method string) bool {
+	switch method {
+	case "eth_getFilterChanges":
+		return false
+	case "eth_call", "eth_chainId", "eth_blockNumber", "eth_gasPrice", "eth_maxPriorityFeePerGas",
+		"eth_feeHistory", "eth_estimateGas", "eth_blobBaseFee", "eth_createAccessList":
+		return true
+	}
+	return strings.HasPrefix(method, "eth_get") || strings.HasPrefix(method, "net_") || strings.HasPrefix(method, "web3_")
+}
