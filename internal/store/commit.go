@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// request is one closure on its way to the writer.
+type request struct {
+	ctx   context.Context
+	fence *Fence
+	fn    func(*Writer) error
+	begun atomic.Bool // whoever sets it decides: the writer to run fn, or the caller to give up
+	done  chan error  // buffered, so that the writer never waits for a caller
+}
+
+// Write runs fn inside a transaction and returns once it is committed and
+// synced. Writes that wait at the same time share one transaction and one
+// sync, yet an error or panic of fn undoes what this fn wrote and nothing else,
+// and is returned verbatim.
+//
+//   - fn runs alone, on the writer's goroutine: it must be short, must not wait
+//     for another Write, must not use w after it returned, and must not end its
+//     goroutine (so no t.Fatal inside). It runs at most once.
+//   - Once a method of w has returned an error, fn is undone even if it
+//     returns nil; Write then returns that first error.
+//   - If ctx ends before fn began, fn does not run. Later ctx has no effect.
+//   - A *CommitError means that the outcome is unknown, for all who shared the
+//     transaction. Until a later commit has succeeded, which makes it definite
+//     whether the unknown one counts, reads fail rather than show rows that a
+//     crash could still change.
+//   - Any other error means that nothing of fn was stored.
+func (db *DB) Write(ctx context.Context, fn func(w *Writer) error) error {
+	return db.submit(&request{ctx: ctx, fn: fn})
+}
+
+// WriteFenced is Write for the holder of a nonce lease. In the same
+// transaction, before fn, it sees to it that f's owner and epoch still hold
+// the lease and that it has not expired by the database's clock; otherwise it
+// returns ErrLeaseLost and fn does not run.
+func (db *DB) WriteFenced(ctx context.Context, f Fence, fn func(w *Writer) error) error {
+	return db.submit(&request{ctx: ctx, fence: &f, fn: fn})
+}
+
+func (db *DB) submit(r *request) error {
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	if db.queue == nil {
+		return ErrReadOnly
+	}
+	r.done = make(chan error, 1)
+	db.mu.RLock()
+	if db.closed {
+		db.mu.RUnlock()
+		return ErrClosed
+	}
+	select {
+	case db.queue <- r:
+		db.mu.RUnlock()
+	case <-r.ctx.Done():
+		db.mu.RUnlock()
+		return r.ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-r.ctx.Done():
+		if r.begun.CompareAndSwap(false, true) {
+			return r.ctx.Err()
+		}
+		return <-r.done
+	}
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"modernc.org/sqlite"
+)
+
+func openTest(t *testing.T, dir string) *DB {
+	t.Helper()
+	db, err := OpenSQLite(t.Context(), Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func queued() Tx {
+	return Tx{ID: NewID(), Wallet: "w", Credential: "c", Sender: "s", State: Queued, Payload: make([]byte, 2000)}
+}
+
+// failCommits makes COMMIT fail, as it does when the disk cannot sync, while
+// the returned switch is on.
+func failCommits(t *testing.T, db *DB) *atomic.Bool {
+	t.Helper()
+	var failing atomic.Bool
+	err := db.Write(t.Context(), func(w *Writer) error {
+		return w.conn.Raw(func(conn any) error {
+			conn.(sqlite.HookRegisterer).RegisterCommitHook(func() int32 {
+				if failing.Load() {
+					return 1
+				}
+				return 0
+			})
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &failing
+}
+
+func TestFailedCommitIsUnknownToAllWhoSharedIt(t *testing.T) {
+	db := openTest(t, t.TempDir())
+	failing := failCommits(t, db)
+	failing.Store(true)
+	var wg sync.WaitGroup
+	txs := make([]Tx, 20)
+	for i := range txs {
+		txs[i] = queued()
+		wg.Go(func() {
+			err := db.Write(t.Context(), func(w *Writer) error { return w.InsertTx(txs[i]) })
+			var unknown *CommitError
+			if !errors.As(err, &unknown) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+
+	// Still failing: what the rows are is not definite, so no read may say.
+	if _, err := db.Tx(t.Context(), txs[0].ID); err == nil || errors.Is(err, ErrNotFound) {
+		t.Fatalf("a read answered %v in doubt", err)
+	}
+	if err := db.Ping(t.Context()); err == nil {
+		t.Fatal("ping answers although nothing can be stored")
+	}
+	failing.Store(false)
+	for _, tx := range txs {
+		if _, err := db.Tx(t.Context(), tx.ID); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if err := db.Write(t.Context(), func(w *Writer) error { return w.InsertTx(txs[0]) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Tx(t.Context(), txs[0].ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFullDiskLeavesTheStoreUsable(t *testing.T) {
+	db := openTest(t, t.TempDir())
+	pragma := func(text string) {
+		t.Helper()
+		err := db.Write(t.Context(), func(w *Writer) error {
+			rows, err := w.query(text)
+			if err != nil {
+				return err
+			}
+			return rows.Close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored := queued()
+	if err := db.Write(t.Context(), func(w *Writer) error { return w.InsertTx(stored) }); err != nil {
+		t.Fatal(err)
+	}
+	pragma("PRAGMA max_page_count = 60") // the file cannot grow further
+	var wg sync.WaitGroup
+	var failed, done atomic.Int64
+	for range 400 {
+		wg.Go(func() {
+			tx := queued()
+			err := db.Write(t.Context(), func(w *Writer) error { return w.InsertTx(tx) })
+			_, there := db.Tx(t.Context(), tx.ID)
+			if err == nil {
+				done.Add(1)
+			} else {
+				failed.Add(1)
+			}
+			if (err == nil) != (there == nil) {
+				t.Errorf("write said %v, read says %v", err, there)
+			}
+		})
+	}
+	wg.Wait()
+	if failed.Load() == 0 || done.Load() == 0 {
+		t.Fatalf("%d failed, %d done: the disk was not full halfway", failed.Load(), done.Load())
+	}
+	if _, err := db.Tx(t.Context(), stored.ID); err != nil {
+		t.Fatal(err)
+	}
+	pragma("PRAGMA max_page_count = 1000000")
+	if err := db.Write(t.Context(), func(w *Writer) error { return w.InsertTx(queued()) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLostTransactionIsToldToAllWhoSharedIt(t *testing.T) {
+	db := openTest(t, t.TempDir())
+	entered, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { // keeps the writer busy until the others share a batch
+		_ = db.Write(context.Background(), func(*Writer) error {
+			close(entered)
+			<-release
+			return nil
+		})
+	})
+	<-entered
+	var first, third Tx = queued(), queued()
+	var firstErr, secondErr, thirdErr error
+	start := func(fn func()) {
+		before := len(db.queue)
+		wg.Go(fn)
+		for len(db.queue) == before { //nolint:revive // the queue has no other sign
+		}
+	}
+	start(func() { firstErr = db.Write(context.Background(), func(w *Writer) error { return w.InsertTx(first) }) })
+	start(func() {
+		secondErr = db.Write(context.Background(), func(w *Writer) error {
+			_ = w.raw("ROLLBACK") // as SQLite does by itself on some I/O errors
+			_, err := w.exec("break", "SELECT no_such_function()")
+			return err
+		})
+	})
+	start(func() { thirdErr = db.Write(context.Background(), func(w *Writer) error { return w.InsertTx(third) }) })
+	close(release)
+	wg.Wait()
+	var unknown *CommitError
+	if !errors.As(firstErr, &unknown) || secondErr == nil || errors.As(secondErr, &unknown) || thirdErr != nil {
+		t.Fatalf("got %v, %v, %v", firstErr, secondErr, thirdErr)
+	}
+	if _, err := db.Tx(t.Context(), first.ID); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if _, err := db.Tx(t.Context(), third.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConnectionThatCannotBeginIsReplaced(t *testing.T) {
+	db := newDB(Config{})
+	var err error
+	if db.writePool, err = openPool(db.d, writerDSN(filepath.Join(t.TempDir(), fileName)), 1); err != nil {
+		t.Fatal(err)
+	}
+	defer db.writePool.Close()
+	c, err := newCommitter(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.drop()
+	stuck := c.conn
+	for range 2 { // the second finds the transaction of the first still open
+		if err := c.begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.conn == stuck {
+		t.Fatal("begun twice on one connection")
+	}
+	c.rollback()
+}
+
+func setVersion(t *testing.T, dir string, version int) {
+	t.Helper()
+	pool, err := sql.Open("sqlite", writerDSN(filepath.Join(dir, fileName)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.ExecContext(t.Context(), `UPDATE schema_version SET version = $1`, version); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSchemaOfAnotherVersionIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	from, to, err := Migrate(t.Context(), dir)
+	if err != nil || from != 0 || to < 1 {
+		t.Fatalf("migrated from %d to %d, %v", from, to, err)
+	}
+	if from, again, err := Migrate(t.Context(), dir); err != nil || from != to || again != to {
+		t.Fatalf("migrated again from %d to %d, %v", from, again, err)
+	}
+	setVersion(t, dir, to+1)
+	for name, open := range map[string]func() error{
+		"daemon":    func() error { _, err := OpenSQLite(t.Context(), Config{Dir: dir}); return err },
+		"read-only": func() error { _, err := OpenReadOnly(t.Context(), dir); return err },
+		"migrate":   func() error { _, _, err := Migrate(t.Context(), dir); return err },
+	} {
+		if err := open(); !errors.Is(err, ErrNewerSchema) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	setVersion(t, dir, to-1)
+	if _, err := OpenReadOnly(t.Context(), dir); !errors.Is(err, ErrOlderSchema) {
+		t.Errorf("older: %v", err)
+	}
+}
