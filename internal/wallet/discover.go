@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wallet
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/key"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+const (
+	pageTimeout = 2 * time.Minute // of one page; some backends need a call per key for it
+	maxPages    = 100_000         // a backend that never ends its list is broken
+)
+
+// discover lists the backend's keys, merges them with what was known,
+// publishes and stores the result.
+func (w *Wallet) discover(ctx context.Context) (Report, error) {
+	found, problems, err := w.list(ctx)
+	if err != nil {
+		w.cfg.Observer.BackendUp(w.cfg.Name, false)
+		return Report{}, fmt.Errorf("wallet %s: list keys: %w", w.cfg.Name, err)
+	}
+	w.cfg.Observer.BackendUp(w.cfg.Name, true)
+	accounts, report := w.merge(found)
+	report.Problems = problems
+	w.publish(newSnapshot(accounts))
+	w.logNew(problems)
+	w.problems.Store(&problems)
+	w.ready.Store(true)
+
+	rows := make([]store.Account, len(accounts))
+	for i, a := range accounts {
+		rows[i] = toRow(w.cfg.Name, a)
+	}
+	if err := w.cfg.Snapshots.SaveAccounts(ctx, w.cfg.Name, rows); err != nil {
+		return report, fmt.Errorf("wallet %s: store accounts: %w", w.cfg.Name, err)
+	}
+	w.cfg.Logger.Debug("account discovery done", "wallet", w.cfg.Name, "found", report.Found,
+		"added", report.Added, "missing", report.Missing, "problems", len(problems))
+	return report, nil
+}
+
+// list reads every page. A failure anywhere spoils the whole: half a list
+// would make the other half look vanished.
+func (w *Wallet) list(ctx context.Context) (map[common.Address]Account, []key.Problem, error) {
+	found := make(map[common.Address]Account)
+	var problems []key.Problem
+	seen := make(map[string]bool)
+	now := time.Now().UTC().Truncate(time.Microsecond) // as the store keeps it
+	cursor := ""
+	for range maxPages {
+		page, err := w.page(ctx, cursor)
+		if err != nil {
+			return nil, nil, backendError(err)
+		}
+		problems = append(problems, page.Problems...)
+		for _, k := range page.Keys {
+			if !w.cfg.selected(k.Name, k.Address, k.Tags) {
+				continue
+			}
+			if problem, bad := admit(found, k, now); bad {
+				problems = append(problems, problem)
+			}
+		}
+		if page.Next == "" {
+			return found, problems, nil
+		}
+		if seen[page.Next] {
+			return nil, nil, backendError(fmt.Errorf("the cursor of page %d came twice: %w", len(seen)+1, key.ErrBadResponse))
+		}
+		seen[page.Next] = true
+		cursor = page.Next
+	}
+	return nil, nil, backendError(fmt.Errorf("more than %d pages: %w", maxPages, key.ErrBadResponse))
+}
+
+func (w *Wallet) page(ctx context.Context, cursor string) (key.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	return guarded(ctx, func(ctx context.Context) (key.Page, error) {
+		return w.cfg.Backend.Keys(ctx, cursor)
+	})
+}
+
+// admit adds a key to the accounts found so far, or says why it cannot.
+func admit(found map[common.Address]Account, k key.Key, now time.Time) (key.Problem, bool) {
+	if k.Ref == "" || k.Address == (common.Address{}) {
+		return key.Problem{Name: k.Name, Reason: "the backend listed it without a reference or an address"}, true
+	}
+	if first, taken := found[k.Address]; taken {
+		return key.Problem{Name: k.Name, Reason: fmt.Sprintf(
+			"has the address %s, as %q has, which is used; remove or exclude one of them", k.Address.Hex(), first.Name)}, true
+	}
+	found[k.Address] = Account{
+		Address: k.Address, Ref: k.Ref, Name: k.Name, Protection: k.Protection,
+		State: k.State, Reason: k.Reason, Tags: maps.Clone(k.Tags), Seen: now,
+	}
+	return key.Problem{}, false
+}
+
+// merge adds the known accounts whose keys were not found, as missing: rows
+// of transactions may point to them, and a person should see what is gone.
+func (w *Wallet) merge(found map[common.Address]Account) ([]Account, Report) {
+	report := Report{Found: len(found)}
+	known := w.snapshot.Load()
+	accounts := make([]Account, 0, max(len(found), len(known.sorted)))
+	for addr, a := range found {
+		accounts = append(accounts, a)
+		before, ok := known.account(addr)
+		switch {
+		case !ok:
+			report.Added++
+		case before.Ref != a.Ref:
+			w.cfg.Logger.Warn("the key of an account has another reference now",
+				"wallet", w.cfg.Name, "address", addr.Hex(), "before", string(before.Ref), "now", string(a.Ref))
+		}
+	}
+	for _, a := range known.sorted {
+		if _, ok := found[a.Address]; ok || !w.cfg.selected(a.Name, a.Address, a.Tags) {
+			continue
+		}
+		if a.State != Missing {
+			w.cfg.Logger.Warn("the key of an account is gone from the backend",
+				"wallet", w.cfg.Name, "address", a.Address.Hex(), "ref", string(a.Ref), "last_seen", a.Seen)
+		}
+		a.State, a.Reason = Missing, "not found in the backend"
+		accounts = append(accounts, a)
+		report.Missing++
+	}
+	return accounts, report
+}
+
+// logNew logs the problems that the last discovery did not have.
+func (w *Wallet) logNew(problems []key.Problem) {
+	old := w.Problems()
+	for _, p := range problems {
+		if !slices.Contains(old, p) {
+			w.cfg.Logger.Warn("a key cannot be used", "wallet", w.cfg.Name, "key", p.Name, "reason", p.Reason)
+		}
+	}
+}
+
+// Problems returns the keys that the last discovery found and could not use.
+func (w *Wallet) Problems() []key.Problem {
+	if p := w.problems.Load(); p != nil {
+		return slices.Clone(*p)
+	}
+	return nil
+}

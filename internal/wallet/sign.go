@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wallet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
+	"github.com/hsmsigner/hsmsigner/internal/secp"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+// auditTimeout bounds the writing of an outcome. The caller's deadline does
+// not: what was signed must be on record even if nobody waits for it.
+const auditTimeout = 10 * time.Second
+
+// job is one thing to be signed. Only this package makes jobs, and it makes
+// the digest itself.
+type job struct {
+	principal auth.Principal
+	address   common.Address
+	action    audit.Action
+	digest    common.Hash
+	subject   string          // of the intent; unused if intent is set
+	intent    string          // id of an intent that is already committed; empty: sign writes one
+	request   *policy.Request // what policy judges; nil where no policy applies
+	exempt    string          // the verdict in place of the policy's, where request is nil
+	// seal makes and checks what will leave, and returns its hash (zero for a
+	// message). It runs before the outcome is recorded.
+	seal func(secp.Signature) (common.Hash, error)
+}
+
+// sign is the choke point: every signature of the process is made here. On
+// an error nothing that was signed may be used; the outcome says what became
+// of it. The outcome is committed here unless j.intent was set: then the
+// caller commits it together with the bytes.
+func (w *Wallet) sign(ctx context.Context, j job) (audit.Outcome, error) {
+	started := time.Now()
+	outcome, err := w.signJob(ctx, j)
+	result := "ok"
+	if err != nil {
+		result = label(err)
+		outcome.Error = err.Error()
+	}
+	if j.intent == "" && outcome.Intent != "" {
+		if written := w.writeOutcome(ctx, outcome); written != nil {
+			w.cfg.Logger.Error("an audit outcome could not be written; nothing was returned",
+				"wallet", w.cfg.Name, "address", j.address.Hex(), "intent", outcome.Intent, "error", written)
+			if err == nil {
+				result, err = "audit", written
+			}
+		}
+	}
+	w.cfg.Observer.Signature(w.cfg.Name, result, time.Since(started))
+	return outcome, err
+}
+
+// signJob does what sign does, short of committing the outcome. The outcome's
+// Intent is empty as long as no intent allows the signature.
+func (w *Wallet) signJob(ctx context.Context, j job) (audit.Outcome, error) {
+	outcome := audit.Outcome{ID: store.NewID(), At: time.Now(), Intent: j.intent}
+	account, err := w.usable(j.address)
+	if err != nil {
+		return outcome, err
+	}
+	verdict := j.exempt
+	if j.request != nil {
+		v, err := w.Judge(ctx, *j.request)
+		if err != nil {
+			var denied *policy.DeniedError
+			if j.intent == "" && errors.As(err, &denied) {
+				// The refusal goes on record before the caller hears of it.
+				if _, unrecorded := w.writeIntent(ctx, j, v.String()); unrecorded != nil {
+					err = unrecorded
+				}
+			}
+			return outcome, err
+		}
+		verdict = v.String()
+	}
+	if j.intent == "" {
+		id, err := w.writeIntent(ctx, j, verdict)
+		if err != nil {
+			return outcome, err
+		}
+		outcome.Intent = id
+	}
+	err = w.signDigest(ctx, account, j, &outcome)
+	outcome.At = time.Now()
+	return outcome, err
+}
+
+func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome *audit.Outcome) error {
+	raw, asked, err := w.askBackend(ctx, account.Ref, j.digest)
+	outcome.RequestID = raw.RequestID
+	if asked {
+		outcome.Digest = j.digest
+	}
+	if errors.Is(err, ErrClosed) {
+		return err
+	}
+	var sig secp.Signature
+	if err == nil {
+		sig, err = secp.Finish(j.address, j.digest, raw.R, raw.S)
+	}
+	if err == nil {
+		outcome.Hash, err = j.seal(sig)
+	}
+	if err == nil {
+		return nil
+	}
+	failure := backendError(err)
+	if failure.Kind == KindWrongKey || failure.Kind == KindBadResponse {
+		w.cfg.Logger.Error("the key backend gave an answer that is no signature of the account; it was thrown away",
+			"wallet", w.cfg.Name, "address", j.address.Hex(), "ref", string(account.Ref),
+			"kind", failure.Kind, "request_id", raw.RequestID, "error", failure.err)
+	}
+	return failure
+}
+
+// Judge asks the policy about something that is to be signed later. A refusal
+// is a [*policy.DeniedError], and a policy that reaches no verdict refuses.
+// Nothing is recorded: the caller writes the intent, with this verdict, in the
+// commit that it belongs to.
+func (w *Wallet) Judge(ctx context.Context, r policy.Request) (policy.Verdict, error) {
+	r.Wallet = w.cfg.Name
+	v, err := w.cfg.Policy.Judge(ctx, r)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return policy.Verdict{}, fmt.Errorf("wallet %s: judge: %w", w.cfg.Name, ctx.Err())
+	case err != nil:
+		w.cfg.Logger.Error("the policy reached no verdict, which denies",
+			"wallet", w.cfg.Name, "address", r.Account.Hex(), "action", string(r.Action), "error", err)
+		v = policy.Verdict{Rule: "no verdict", Reason: "the policy could not be evaluated"}
+		return v, &policy.DeniedError{Verdict: v}
+	case !v.Allow:
+		return v, &policy.DeniedError{Verdict: v}
+	}
+	return v, nil
+}
+
+// writeIntent commits the intent of a job and returns its id.
+func (w *Wallet) writeIntent(ctx context.Context, j job, verdict string) (string, error) {
+	intent := audit.Intent{
+		ID: store.NewID(), At: time.Now(), Principal: j.principal.Name, Wallet: w.cfg.Name,
+		Address: j.address, Action: j.action, Subject: j.subject, Verdict: verdict,
+	}
+	if err := w.cfg.Log.WriteIntent(ctx, intent); err != nil {
+		return "", fmt.Errorf("wallet %s: write intent: %w: %w", w.cfg.Name, ErrAudit, err)
+	}
+	return intent.ID, nil
+}
+
+func (w *Wallet) writeOutcome(ctx context.Context, outcome audit.Outcome) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	defer cancel()
+	if err := w.cfg.Log.WriteOutcome(ctx, outcome); err != nil {
+		return fmt.Errorf("wallet %s: write outcome: %w: %w", w.cfg.Name, ErrAudit, err)
+	}
+	return nil
+}
+
+// label is the outcome of a failed signature, for metrics.
+func label(err error) string {
+	var backend *BackendError
+	var denied *policy.DeniedError
+	var unknown *UnknownAccountError
+	var unusable *UnusableError
+	switch {
+	case errors.As(err, &backend):
+		return backend.Kind
+	case errors.As(err, &denied):
+		return "denied by policy"
+	case errors.As(err, &unknown), errors.As(err, &unusable):
+		return "unusable"
+	case errors.Is(err, ErrAudit):
+		return "audit"
+	}
+	return "other"
+}
+
+// cause is what the operator's log says of an error: behind a BackendError
+// stands more than clients are told.
+func cause(err error) error {
+	var backend *BackendError
+	if errors.As(err, &backend) && backend.err != nil {
+		return backend.err
+	}
+	return err
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wallet
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
+	"github.com/hsmsigner/hsmsigner/internal/secp"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+)
+
+// SignTransaction signs a complete transaction and returns it
+// (eth_signTransaction). Intent and outcome are committed before it returns;
+// nothing is reserved and nothing is sent.
+func (w *Wallet) SignTransaction(ctx context.Context, p auth.Principal, addr common.Address, unsigned *types.Transaction) (*types.Transaction, error) {
+	if err := w.checkUnsigned(unsigned); err != nil {
+		return nil, err
+	}
+	j, signed := w.transactionJob(p, addr, audit.SignTransaction, unsigned)
+	if _, err := w.sign(ctx, j); err != nil {
+		return nil, err
+	}
+	return *signed, nil
+}
+
+// SignAccepted signs a transaction whose intent the transaction manager has
+// committed with its acceptance. The policy is judged again, unless action is
+// [audit.Repair]: a repair must be a self-transfer of nothing, and needs no
+// tenant's verdict. The caller commits the outcome, on success together with
+// the signed bytes and before they leave; on an error its Error is set.
+//
+// [audit.SendTransaction] and [audit.Repair] are the only actions.
+func (w *Wallet) SignAccepted(ctx context.Context, p auth.Principal, intentID string, action audit.Action, addr common.Address, unsigned *types.Transaction) (signed *types.Transaction, outcome audit.Outcome, err error) {
+	if err := w.checkAccepted(intentID, action, addr, unsigned); err != nil {
+		return nil, audit.Outcome{ID: store.NewID(), Intent: intentID, At: time.Now(), Error: err.Error()}, err
+	}
+	j, result := w.transactionJob(p, addr, action, unsigned)
+	j.intent = intentID
+	if action == audit.Repair {
+		j.request, j.exempt = nil, "allow: repair"
+	}
+	outcome, err = w.sign(ctx, j)
+	if err != nil {
+		return nil, outcome, err
+	}
+	return *result, outcome, nil
+}
+
+// transactionJob makes the job of signing a checked transaction; *signed is
+// set when the job has succeeded.
+func (w *Wallet) transactionJob(p auth.Principal, addr common.Address, action audit.Action, unsigned *types.Transaction) (job, **types.Transaction) {
+	digest := tx.Digest(unsigned, w.cfg.ChainID)
+	signed := new(*types.Transaction)
+	return job{
+		principal: p, address: addr, action: action, digest: digest, subject: digest.Hex(),
+		request: &policy.Request{
+			Principal: p, Wallet: w.cfg.Name, Account: addr, Action: action, Transaction: unsigned,
+		},
+		seal: func(sig secp.Signature) (common.Hash, error) {
+			candidate, err := tx.Signed(unsigned, w.cfg.ChainID, sig)
+			if err != nil {
+				return common.Hash{}, err
+			}
+			if err := w.checkSigned(candidate, digest, addr); err != nil {
+				return common.Hash{}, err
+			}
+			*signed = candidate
+			return candidate.Hash(), nil
+		},
+	}, signed
+}
+
+// checkSigned reads the bytes that would leave as a node will read them: they
+// must be the transaction that was judged, by the account that was asked.
+func (w *Wallet) checkSigned(signed *types.Transaction, digest common.Hash, addr common.Address) error {
+	raw, err := signed.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("encode signed transaction: %w", err)
+	}
+	var read types.Transaction
+	if err := read.UnmarshalBinary(raw); err != nil {
+		return fmt.Errorf("read back signed transaction: %w", err)
+	}
+	sender, err := types.Sender(types.LatestSignerForChainID(w.cfg.ChainID), &read)
+	switch {
+	case err != nil:
+		return fmt.Errorf("recover sender of signed transaction: %w", err)
+	case sender != addr:
+		return fmt.Errorf("signed transaction is from %s: %w", sender.Hex(), secp.ErrWrongKey)
+	case tx.Digest(&read, w.cfg.ChainID) != digest, read.Hash() != signed.Hash():
+		return fmt.Errorf("signed transaction reads back as another one: %w", secp.ErrMalformed)
+	}
+	return nil
+}
+
+func (w *Wallet) checkAccepted(intentID string, action audit.Action, addr common.Address, unsigned *types.Transaction) error {
+	switch {
+	case intentID == "":
+		return &RequestError{"an accepted transaction has an audit intent"}
+	case action != audit.SendTransaction && action != audit.Repair:
+		return &RequestError{fmt.Sprintf("no accepted transaction is signed for the action %q", action)}
+	}
+	if err := w.checkUnsigned(unsigned); err != nil {
+		return err
+	}
+	if action == audit.Repair && !selfTransfer(unsigned, addr) {
+		return &RequestError{"a repair has to be a transfer of nothing to its own sender"}
+	}
+	return nil
+}
+
+// selfTransfer reports whether t does nothing but use up a nonce.
+func selfTransfer(t *types.Transaction, addr common.Address) bool {
+	return t.To() != nil && *t.To() == addr && t.Value().Sign() == 0 && len(t.Data()) == 0 &&
+		len(t.AccessList()) == 0 && len(t.SetCodeAuthorizations()) == 0 && len(t.BlobHashes()) == 0
+}
+
+// checkUnsigned refuses what no wallet signs, whatever its policy says.
+func (w *Wallet) checkUnsigned(t *types.Transaction) error {
+	if t == nil {
+		return &RequestError{"there is no transaction to sign"}
+	}
+	for _, n := range signatureOf(t) {
+		if n != nil && n.Sign() != 0 {
+			return &RequestError{"the transaction is signed already"}
+		}
+	}
+	switch t.Type() {
+	case types.LegacyTxType: // its chain id is in the signature (EIP-155)
+	case types.AccessListTxType, types.DynamicFeeTxType, types.BlobTxType, types.SetCodeTxType:
+		if t.ChainId().Cmp(w.cfg.ChainID) != 0 {
+			return &tx.ChainError{Got: t.ChainId(), Want: w.ChainID()}
+		}
+	default:
+		return &RequestError{fmt.Sprintf("transaction type %d is not supported", t.Type())}
+	}
+	// An authorisation (EIP-7702) spends a nonce of the account that signed
+	// it, behind the transaction manager's back: TXMGR no. 18.
+	for _, authority := range tx.Authorities(t) {
+		if _, ours := w.Account(authority); ours {
+			return &RequestError{fmt.Sprintf("authorizationList: %s, an account of this wallet, has signed an authorisation; "+
+				"those of its own accounts are not supported", authority.Hex())}
+		}
+	}
+	return nil
+}
+
+func signatureOf(t *types.Transaction) [3]*big.Int {
+	v, r, s := t.RawSignatureValues()
+	return [3]*big.Int{v, r, s}
+}
