@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/ethereum/go-ethereum/accounts/abi"
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+)
+
+// codeRefused is the JSON-RPC code of a refusal that has none of its own
+// (geth's errcodeDefault).
+const codeRefused = -32000
+
+// SendRequest is one transaction that somebody wants sent.
+type SendRequest struct {
+	Args           tx.Args
+	IdempotencyKey string // empty for none
+	Order          *Order // keeps the items of a batch in order; nil for a request of its own
+}
+
+// Order makes requests take their nonces in the order in which they were
+// begun, while everything before the nonce (checks, fees, gas) and after it
+// (signing, sending) overlaps. One Order serves one JSON-RPC batch.
+// It is not safe for concurrent use by Begin.
+type Order struct{ last chan struct{} }
+
+// ticket gives the channel that closes when it is this request's turn, and
+// the function that passes the turn on.
+func (o *Order) ticket() (turn <-chan struct{}, pass func()) {
+	if o == nil {
+		closed := make(chan struct{})
+		close(closed)
+		return closed, func() {}
+	}
+	turn = o.last
+	if turn == nil {
+		closed := make(chan struct{})
+		close(closed)
+		turn = closed
+	}
+	mine := make(chan struct{})
+	o.last = mine
+	return turn, func() { close(mine) }
+}
+
+// Begin takes a transaction in and returns at once; wait gives its hash once
+// the node has accepted it, or the error that its caller should see. A wait
+// whose context ends gives that context's error and does not stop the
+// transaction: once stored it goes on.
+func (w *Wallet) Begin(ctx context.Context, p auth.Principal, req SendRequest) (wait func(context.Context) (common.Hash, error)) {
+	turn, pass := req.Order.ticket()
+	var hash common.Hash
+	var err error
+	done := make(chan struct{})
+	w.m.wg.Go(func() {
+		defer close(done)
+		hash, err = w.send(ctx, p, req, turn, pass)
+	})
+	return func(ctx context.Context) (common.Hash, error) {
+		select {
+		case <-done:
+			return hash, err
+		case <-ctx.Done():
+			return common.Hash{}, ctx.Err()
+		}
+	}
+}
+
+// Send is Begin and wait.
+func (w *Wallet) Send(ctx context.Context, p auth.Principal, req SendRequest) (common.Hash, error) {
+	return w.Begin(ctx, p, req)(ctx)
+}
+
+// send is the way in: TXMGR.md nos. 1 to 4.
+func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, turn <-chan struct{}, pass func()) (hash common.Hash, err error) {
+	passed := false
+	passOn := func() {
+		if !passed {
+			passed = true
+			pass()
+		}
+	}
+	defer passOn()
+	begun := time.Now()
+	deadline := begun.Add(w.set.SendTimeout)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+
+	requestHash := req.Args.RequestHash()
+	if req.IdempotencyKey != "" {
+		release, row, known, err := w.claim(ctx, p, req.IdempotencyKey)
+		if err != nil {
+			return common.Hash{}, w.early(err)
+		}
+		if known {
+			return w.repeat(ctx, row, requestHash, deadline)
+		}
+		defer release()
+	}
+	s, sub, err := w.prepare(ctx, p, req.Args)
+	if err != nil {
+		return common.Hash{}, w.early(err)
+	}
+	sub.row.IdempotencyKey = req.IdempotencyKey
+	sub.row.RequestHash = requestHash
+	sub.deadline = deadline
+	sub.begun = begun
+	select {
+	case <-turn:
+	case <-ctx.Done():
+		return common.Hash{}, w.early(ctx.Err())
+	}
+	if err := s.submit(sub); err != nil {
+		return common.Hash{}, err
+	}
+	passOn()
+	return sub.await()
+}
+
+// early maps an error from before anything was stored. The caller's deadline
+// means that it may safely send again.
+func (w *Wallet) early(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, node.ErrTimeout) {
+		return &BusyError{Reason: "the request could not be prepared in time; nothing was stored", RetryAfter: time.Second}
+	}
+	return err
+}
+
+// claim looks an idempotency key up, waiting for a request with the same key
+// that is not yet stored or refused. If the key is unknown it is claimed for
+// the caller until release.
+func (w *Wallet) claim(ctx context.Context, p auth.Principal, key string) (release func(), row store.IdempotentRow, known bool, err error) {
+	k := idempotencyKey{w.name, p.Name, key}
+	for {
+		w.m.mu.Lock()
+		other := w.m.keys[k]
+		if other == nil {
+			mine := make(chan struct{})
+			w.m.keys[k] = mine
+			w.m.mu.Unlock()
+			release = func() {
+				w.m.mu.Lock()
+				delete(w.m.keys, k)
+				w.m.mu.Unlock()
+				close(mine)
+			}
+			row, known, err = w.m.db.Idempotent(ctx, w.name, p.Name, key)
+			if known || err != nil {
+				release()
+			}
+			return release, row, known, err
+		}
+		w.m.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, row, false, ctx.Err()
+		}
+	}
+}
+
+// repeat answers a request whose idempotency key is known: the same request
+// gets the stored outcome, another one an error (TXMGR.md no. 1).
+func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]byte, deadline time.Time) (common.Hash, error) {
+	if row.RequestHash != hash {
+		return common.Hash{}, &RefusedError{Code: codeRefused, Msg: "the idempotency key was used for another request: use a new key, or send that request again unchanged"}
+	}
+	t, err := w.m.db.Tx(ctx, row.TxID)
+	if errors.Is(err, store.ErrNotFound) {
+		return storedOutcome(row.State, row.Hash, row.Error)
+	}
+	if err != nil {
+		return common.Hash{}, err
+	}
+	if s := w.m.loaded(t.Sender); s != nil && !t.State.Final() {
+		return s.join(t.ID, deadline)
+	}
+	if !t.State.Final() && t.Hash == (common.Hash{}) {
+		return common.Hash{}, &PendingError{TxID: t.ID}
+	}
+	return storedOutcome(t.State, t.Hash, t.Error)
+}
+
+// storedOutcome is what a repeated request is told of a transaction that is
+// no longer in memory.
+func storedOutcome(state store.TxState, hash common.Hash, failure string) (common.Hash, error) {
+	if state == store.Failed {
+		return common.Hash{}, parseFailure(failure)
+	}
+	return hash, nil
+}
+
+// prepare does everything that can fail before a nonce is spent.
+func (w *Wallet) prepare(ctx context.Context, p auth.Principal, args tx.Args) (*sender, *submission, error) {
+	if err := w.usable(args.From); err != nil {
+		return nil, nil, err
+	}
+	verified := make(chan error, 1)
+	go func() { verified <- w.node.VerifyChain(ctx) }()
+	ceilingGiven := args.GasPrice != nil || args.MaxFeePerGas != nil
+	unsigned, s, err := w.build(ctx, &args)
+	if verr := <-verified; verr != nil {
+		return nil, nil, verr
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	verdict, err := w.judge(ctx, p, args.From, audit.SendTransaction, unsigned)
+	if err != nil {
+		return nil, nil, err
+	}
+	payload, err := tx.EncodeUnsigned(unsigned)
+	if err != nil {
+		return nil, nil, err
+	}
+	ceiling := new(big.Int).Set(unsigned.GasFeeCap())
+	if !ceilingGiven {
+		ceiling.Mul(ceiling, big.NewInt(int64(w.set.FeeCeiling)))
+		if limit := w.set.Limits.MaxFeePerGas; limit != nil && limit.Sign() > 0 && ceiling.Cmp(limit) > 0 {
+			ceiling.Set(limit)
+		}
+	}
+	sub := w.submission(p, unsigned, verdict)
+	sub.row.Kind = store.UserTx
+	sub.row.Payload = payload
+	sub.row.FeeCeiling = ceiling
+	sub.row.Nonce, sub.row.Explicit = args.Nonce, args.Nonce != nil
+	sub.intent.Address = args.From
+	return s, sub, nil
+}
+
+// submission begins a row for an unsigned transaction that policy allows.
+func (w *Wallet) submission(p auth.Principal, unsigned *types.Transaction, verdict policy.Verdict) *submission {
+	now := time.Now()
+	row := store.Tx{
+		ID: store.NewID(), Wallet: w.name, Credential: p.Name, Intent: store.NewID(),
+		Expires: now.Add(w.set.Expires), Created: now, Updated: now,
+	}
+	return &submission{
+		w: w, principal: p, row: row, utx: unsigned, result: make(chan result, 1),
+		intent: audit.Intent{
+			ID: row.Intent, At: now, Principal: p.Name, Wallet: w.name,
+			Action: audit.SendTransaction, Subject: row.ID, Verdict: verdict.String(),
+		},
+	}
+}
+
+// usable maps the wallet's answer to the caller's.
+func (w *Wallet) usable(addr common.Address) error {
+	if _, ok := w.keys.Account(addr); !ok {
+		return &UnknownAccountError{Address: addr}
+	}
+	return w.keys.Usable(addr)
+}
+
+// judge asks the policy; a denial is on record before the caller hears of it.
+func (w *Wallet) judge(ctx context.Context, p auth.Principal, addr common.Address, action audit.Action, unsigned *types.Transaction) (policy.Verdict, error) {
+	verdict, err := w.keys.Judge(ctx, policy.Request{
+		Principal: p, Wallet: w.name, Account: addr, Action: action, Transaction: unsigned,
+	})
+	var denied *policy.DeniedError
+	if errors.As(err, &denied) {
+		if werr := w.m.db.WriteIntent(ctx, audit.Intent{
+			ID: store.NewID(), At: time.Now(), Principal: p.Name, Wallet: w.name, Address: addr,
+			Action: action, Subject: "denied at acceptance", Verdict: denied.Verdict.String(),
+		}); werr != nil {
+			return verdict, fmt.Errorf("txmgr: audit a denial: %w", werr)
+		}
+	}
+	return verdict, err
+}
+
+// build fills what the caller left out and makes the unsigned transaction.
+// Its nonce field means nothing yet.
+func (w *Wallet) build(ctx context.Context, args *tx.Args) (*types.Transaction, *sender, error) {
+	if args.ChainID != nil && args.ChainID.Cmp(w.chainID) != 0 {
+		return nil, nil, &ChainIDError{Given: args.ChainID, Want: w.chainID}
+	}
+	s, err := w.senderOf(ctx, args.From)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := tx.FillFees(ctx, w.chain, args, w.set.Limits); err != nil {
+		return nil, nil, err
+	}
+	if err := w.fillGas(ctx, args, s); err != nil {
+		return nil, nil, err
+	}
+	if err := tx.CheckLimits(*args, w.set.Limits); err != nil {
+		return nil, nil, err
+	}
+	unsigned, err := args.Unsigned(w.chainID, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, authority := range tx.Authorities(unsigned) {
+		if w.m.owns(authority) {
+			return nil, nil, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer: it would spend that account's nonces behind its back", authority)}
+		}
+	}
+	return unsigned, s, nil
+}
+
+// fillGas estimates a missing gas limit. An estimate that reverts while
+// earlier transactions of this sender are unsent is made once more after they
+// have left, since it may depend on them; only then is the revert the answer
+// (TXMGR.md no. 2).
+func (w *Wallet) fillGas(ctx context.Context, args *tx.Args, s *sender) error {
+	err := tx.FillGas(ctx, w.chain, args, w.set.Limits)
+	revert := asRevert(err)
+	if revert == nil {
+		return err
+	}
+	if s.drain(ctx) {
+		err = tx.FillGas(ctx, w.chain, args, w.set.Limits)
+		if again := asRevert(err); again != nil {
+			return again
+		}
+		return err
+	}
+	return revert
+}
+
+// asRevert reads a node's "execution reverted" answer, or gives nil.
+func asRevert(err error) *RevertError {
+	var nerr *node.Error
+	if !errors.As(err, &nerr) || !reverted(nerr) {
+		return nil
+	}
+	r := &RevertError{}
+	var hex hexutil.Bytes
+	if json.Unmarshal(nerr.Data, &hex) == nil {
+		r.Data = hex
+	}
+	if reason, err := abi.UnpackRevert(r.Data); err == nil {
+		r.Reason = reason
+	}
+	if r.Reason == "" {
+		// Nodes that give no data often have the reason in their words.
+		if _, reason, ok := strings.Cut(nerr.Message, "reverted: "); ok {
+			r.Reason = reason
+		}
+	}
+	return r
+}
+
+// reverted reports whether a node says that a call reverted: code 3 is geth's,
+// the words are those of nodes that use a code of their own.
+func reverted(e *node.Error) bool {
+	return e.Code == 3 || strings.Contains(strings.ToLower(e.Message), "revert")
+}
+
+// Fill completes a transaction as Begin would, and neither stores nor signs
+// anything: eth_fillTransaction. The nonce is the caller's, or the next free.
+func (w *Wallet) Fill(ctx context.Context, args tx.Args) (*types.Transaction, error) {
+	if err := w.usable(args.From); err != nil {
+		return nil, err
+	}
+	if err := w.node.VerifyChain(ctx); err != nil {
+		return nil, err
+	}
+	if _, _, err := w.build(ctx, &args); err != nil {
+		return nil, err
+	}
+	n := args.Nonce
+	if n == nil {
+		next, err := w.PendingNonce(ctx, args.From)
+		if err != nil {
+			return nil, err
+		}
+		n = &next
+	}
+	return args.Unsigned(w.chainID, *n)
+}
+
+// PendingNonce answers eth_getTransactionCount(own address, "pending"): the
+// higher of the node's count and our next free nonce, so that callers that
+// fill nonces themselves do not collide (TXMGR.md no. 9).
+func (w *Wallet) PendingNonce(ctx context.Context, addr common.Address) (uint64, error) {
+	id, err := w.node.Identity(ctx)
+	if err != nil {
+		return 0, err
+	}
+	theirs, err := w.node.NonceAt(ctx, addr, "pending")
+	if err != nil {
+		return 0, err
+	}
+	sid := SenderID(id, w.node.Instance(), addr)
+	if s := w.m.loaded(sid); s != nil {
+		if free, ok := s.nextFree(); ok {
+			return max(theirs, free), nil
+		}
+	}
+	if highest, ok, err := w.m.db.HighestNonce(ctx, sid); err == nil && ok {
+		return max(theirs, highest+1), nil
+	}
+	return theirs, nil
+}
+
+// SendRaw takes a signed transaction of one of our accounts into the manager,
+// so that its nonce is known (TXMGR.md no. 9). handled is false if the
+// transaction is of somebody else and should simply be passed on.
+func (w *Wallet) SendRaw(ctx context.Context, p auth.Principal, raw []byte) (hash common.Hash, handled bool, err error) {
+	signed, from, err := tx.DecodeRaw(raw)
+	if err != nil {
+		return common.Hash{}, true, err
+	}
+	if _, ours := w.keys.Account(from); !ours {
+		if w.m.owns(from) {
+			return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of another wallet of this signer: send the transaction there", from)}
+		}
+		return common.Hash{}, false, nil
+	}
+	if w.set.RefuseRaw {
+		return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of this wallet, which takes no raw transactions of its own accounts: use eth_sendTransaction", from)}
+	}
+	if signed.ChainId().Cmp(w.chainID) != 0 {
+		return common.Hash{}, true, &ChainIDError{Given: signed.ChainId(), Want: w.chainID}
+	}
+	hash, err = w.sendRaw(ctx, p, signed, from)
+	return hash, true, err
+}
+
+func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Transaction, from common.Address) (common.Hash, error) {
+	begun := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, begun.Add(w.set.SendTimeout))
+	defer cancel()
+	for _, authority := range tx.Authorities(signed) {
+		if w.m.owns(authority) {
+			return common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer", authority)}
+		}
+	}
+	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil {
+		// The same bytes again: the answer is the same, too.
+		if s := w.m.loaded(t.Sender); s != nil && !t.State.Final() {
+			return s.join(t.ID, begun.Add(w.set.SendTimeout))
+		}
+		return signed.Hash(), nil
+	}
+	if err := w.node.VerifyChain(ctx); err != nil {
+		return common.Hash{}, w.early(err)
+	}
+	verdict, err := w.judge(ctx, p, from, audit.SendTransaction, signed)
+	if err != nil {
+		return common.Hash{}, err
+	}
+	s, err := w.senderOf(ctx, from)
+	if err != nil {
+		return common.Hash{}, w.early(err)
+	}
+	payload, err := tx.EncodeUnsigned(tx.WithNonce(signed, signed.Nonce()))
+	if err != nil {
+		return common.Hash{}, err
+	}
+	nonce := signed.Nonce()
+	sub := w.submission(p, signed, verdict)
+	sub.intent.Address = from
+	sub.row.Kind, sub.row.Payload, sub.row.FeeCeiling = store.RawTx, payload, signed.GasFeeCap()
+	sub.row.Nonce, sub.row.Explicit = &nonce, true
+	sub.signed = signed
+	sub.begun, sub.deadline = begun, begun.Add(w.set.SendTimeout)
+	if err := s.submit(sub); err != nil {
+		return common.Hash{}, err
+	}
+	return sub.await()
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+)
+
+// accountAge is how old the node's count and balance may be when a nonce is
+// assigned. A busy sender hears of every head and never waits for this.
+const accountAge = 2 * time.Second
+
+// assign gives nonces to what waits for one, oldest first, as far as the
+// window, the balance and the kinds of transaction in flight allow. It is the
+// only place where a nonce is assigned (TXMGR.md no. 5), and everything it
+// assigns in one round is one commit.
+func (s *sender) assign() {
+	s.promoteHeld()
+	for len(s.queue) > 0 && s.mayAssign(s.queue[0]) {
+		e := s.queue[0]
+		s.queue = s.queue[1:]
+		s.place(e, s.lowestFree())
+	}
+	for len(s.subs) > 0 {
+		if !s.accept(s.subs[0]) {
+			return
+		}
+		s.subs = s.subs[1:]
+	}
+}
+
+// accept stores one request, with its nonce if it can have one at once. It
+// reports false if the request has to wait for what the node says.
+func (s *sender) accept(sub *submission) bool {
+	if !s.fresh() {
+		s.wantAccount()
+		return false
+	}
+	if s.row.Parked != "" {
+		sub.finish(common.Hash{}, s.parkedError())
+		return true
+	}
+	e := &entry{
+		row: sub.row, w: sub.w, utx: sub.utx, cost: tx.MaxCost(sub.utx), principal: sub.principal,
+		action: audit.SendTransaction, begun: sub.begun, stage: time.Now(), seq: s.nextSeq(),
+	}
+	if sub.row.Explicit {
+		s.acceptExplicit(sub, e)
+		return true
+	}
+	if len(s.queue) == 0 && s.roomFor(e) {
+		if short := s.shortfall(e); short != nil {
+			if !sub.short {
+				sub.short = true
+				s.account.at = time.Time{}
+				s.wantAccount()
+				return false
+			}
+			sub.finish(common.Hash{}, short)
+			return true
+		}
+		s.insert(sub, e, store.Assigned, s.lowestFree())
+		s.place(e, e.nonce())
+		return true
+	}
+	e.row.State = store.Queued
+	s.queue = append(s.queue, e)
+	s.stored(sub, e)
+	return true
+}
+
+// acceptExplicit takes a request whose caller chose the nonce (TXMGR.md no. 8).
+func (s *sender) acceptExplicit(sub *submission, e *entry) {
+	n := *sub.row.Nonce
+	refuse := func(format string, args ...any) {
+		sub.finish(common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf(format, args...)})
+	}
+	if n < s.base {
+		refuse("nonce too low: next nonce %d, tx nonce %d", s.base, n)
+		return
+	}
+	if s.filling[n] {
+		refuse("nonce %d is taken", n)
+		return
+	}
+	if old := s.slots[n]; old != nil {
+		if err := s.mayReplace(old, e); err != nil {
+			refuse("nonce %d is taken: %s", n, err)
+			return
+		}
+		s.replace(sub, old, e)
+		return
+	}
+	if short := s.shortfall(e); short != nil {
+		sub.finish(common.Hash{}, short)
+		return
+	}
+	if n == s.lowestFree() && s.roomFor(e) {
+		s.insert(sub, e, store.Assigned, n)
+		s.place(e, n)
+		return
+	}
+	if n-s.base > uint64(s.w.set.QueueLimit) { //nolint:gosec // QueueLimit is positive
+		refuse("nonce %d is too far ahead: the next is %d", n, s.lowestFree())
+		return
+	}
+	s.insert(sub, e, store.Held, n)
+	s.occupy(n, e)
+	if sub.signed != nil {
+		s.adoptRaw(e, sub.signed)
+	}
+}
+
+// mayReplace says why e may not take the nonce of old; nil if it may.
+func (s *sender) mayReplace(old, e *entry) error {
+	switch {
+	case old.row.Credential != e.row.Credential:
+		return errors.New("it belongs to another caller's transaction")
+	case !old.left || !old.ready():
+		return errors.New("its transaction has not been sent yet, so there is nothing to replace")
+	case old.row.State == store.Mined || old.row.State == store.Confirmed:
+		return errors.New("its transaction is mined")
+	case !tx.BumpOK(old.utx, e.utx):
+		return errors.New("to replace its transaction, raise maxFeePerGas and maxPriorityFeePerGas (or gasPrice) by at least 10 % (100 % for blobs)")
+	}
+	return nil
+}
+
+// replace records e as the replacement of old; both are watched until one of
+// them is mined (TXMGR.md no. 17).
+func (s *sender) replace(sub *submission, old, e *entry) {
+	n := old.nonce()
+	e.row.Replaces = old.row.ID
+	s.supersede(old)
+	s.insert(sub, e, store.Assigned, n)
+	s.place(e, n)
+}
+
+func (s *sender) supersede(old *entry) {
+	n := old.nonce()
+	old.row.State = store.Superseded
+	s.older[n] = append(s.older[n], old)
+	id := old.row.ID
+	s.plan(func(w *store.Writer) error {
+		_, err := w.UpdateTx(id, []store.TxState{store.Signed, store.Sent}, store.TxUpdate{State: store.Superseded})
+		return err
+	})
+}
+
+// insert plans the row, its audit intent and its idempotency key: one commit.
+func (s *sender) insert(sub *submission, e *entry, state store.TxState, nonce uint64) {
+	e.row.State, e.row.Nonce = state, &nonce
+	s.stored(sub, e)
+}
+
+func (s *sender) stored(sub *submission, e *entry) {
+	row, intent := e.row, sub.intent
+	s.byTx[row.ID] = e
+	s.waiters[row.ID] = append(s.waiters[row.ID], sub)
+	s.plan(func(w *store.Writer) error {
+		if err := w.AuditIntent(intent); err != nil {
+			return err
+		}
+		return w.InsertTx(row)
+	})
+	s.then(func() {
+		s.m.obs.ObserveStage(e.w.name, "accept", time.Since(e.begun))
+		s.event("accepted")
+		e.stage = time.Now()
+	})
+}
+
+// place puts e at nonce n and has it signed. The row is at n already if it
+// was inserted in this round.
+func (s *sender) place(e *entry, n uint64) {
+	if e.row.State != store.Assigned {
+		from := e.row.State
+		e.row.State, e.row.Nonce = store.Assigned, &n
+		id := e.row.ID
+		s.plan(func(w *store.Writer) error {
+			return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: store.Assigned, SetNonce: true, Nonce: &n}))
+		})
+	}
+	s.occupy(n, e)
+	if e.row.Kind == store.RawTx {
+		s.adoptRaw(e, e.utx)
+		return
+	}
+	s.attempt(e, e.utx, store.FirstAttempt)
+}
+
+// expect turns a compare-and-set that found something else into an error: the
+// rows are not what memory believed, so memory is read anew.
+func expect(ok bool, err error) error {
+	if err == nil && !ok {
+		return errors.New("txmgr: a row was changed by somebody else")
+	}
+	return err
+}
+
+// attempt plans a new encoding of e at its nonce and asks for its signature
+// once that is committed.
+func (s *sender) attempt(e *entry, like *types.Transaction, kind store.AttemptKind) {
+	unsigned := tx.WithNonce(like, e.nonce())
+	a := &attempt{entry: e, row: store.Attempt{
+		ID: store.NewID(), Tx: e.row.ID, Sender: s.id, Nonce: e.nonce(), Kind: kind,
+		Digest: tx.Digest(unsigned, s.w.chainID), Epoch: s.fence.Epoch, Outcome: store.Open, Created: time.Now(),
+	}}
+	if kind != store.FirstAttempt {
+		if payload, err := tx.EncodeUnsigned(unsigned); err == nil {
+			a.row.Payload = payload
+		}
+	}
+	e.attempts = append(e.attempts, a)
+	e.acked = false
+	row := a.row
+	s.plan(func(w *store.Writer) error { return w.InsertAttempt(row) })
+	s.then(func() { s.sign(a, unsigned) })
+}
+
+// adoptRaw stores the caller's own bytes as the attempt of a raw transaction.
+func (s *sender) adoptRaw(e *entry, signed *types.Transaction) {
+	if len(e.attempts) == 0 {
+		raw, err := signed.MarshalBinary()
+		if err != nil {
+			s.fail(e, fmt.Errorf("txmgr: encode a raw transaction: %w", err))
+			return
+		}
+		a := &attempt{entry: e, row: store.Attempt{
+			ID: store.NewID(), Tx: e.row.ID, Sender: s.id, Nonce: e.nonce(), Kind: store.FirstAttempt,
+			Digest: tx.Digest(signed, s.w.chainID), Raw: raw, Hash: signed.Hash(),
+			Epoch: s.fence.Epoch, Outcome: store.Open, Created: time.Now(),
+		}}
+		e.attempts = append(e.attempts, a)
+		s.byHash[a.row.Hash] = a
+		s.chain.watch(a.row.Hash, s)
+		row := a.row
+		s.plan(func(w *store.Writer) error { return w.InsertAttempt(row) })
+	}
+	e.row.Hash = signed.Hash()
+	if e.row.State != store.Assigned {
+		return
+	}
+	e.row.State = store.Signed
+	id, hash := e.row.ID, e.row.Hash
+	s.plan(func(w *store.Writer) error {
+		return expect(w.UpdateTx(id, []store.TxState{store.Assigned}, store.TxUpdate{State: store.Signed, Hash: &hash}))
+	})
+}
+
+// promoteHeld lets held transactions go whose turn has come: every nonce
+// below theirs is occupied.
+func (s *sender) promoteHeld() {
+	if s.held == 0 || !s.mayWork() {
+		return
+	}
+	free := s.lowestFree()
+	s.held = 0
+	for n, e := range s.slots {
+		switch {
+		case e.row.State != store.Held:
+		case n < free:
+			s.place(e, n)
+		default:
+			s.held++
+		}
+	}
+}
+
+// mayAssign reports whether the head of the queue can have a nonce now. A
+// transaction that turns out not to be covered by the balance fails here.
+func (s *sender) mayAssign(e *entry) bool {
+	if !s.fresh() {
+		s.wantAccount()
+		return false
+	}
+	if !s.roomFor(e) {
+		return false
+	}
+	if short := s.shortfall(e); short != nil {
+		if !e.prepaid {
+			e.prepaid = true
+			s.account.at = time.Time{}
+			s.wantAccount()
+			return false
+		}
+		s.queue = s.queue[1:]
+		s.fail(e, short)
+		return len(s.queue) > 0 && s.mayAssign(s.queue[0])
+	}
+	return true
+}
+
+// mayWork reports whether nonces may be assigned at all.
+func (s *sender) mayWork() bool {
+	return s.parked == "" && s.unproven == "" && s.account.balance != nil
+}
+
+// fresh reports whether the node's count and balance are new enough.
+func (s *sender) fresh() bool {
+	return s.account.balance != nil && time.Since(s.account.at) < accountAge
+}
+
+// roomFor reports whether window and kind of transaction allow one more.
+// geth keeps blob transactions and others of one sender in pools that exclude
+// each other, so a change of kind waits until the others are mined (no. 18).
+func (s *sender) roomFor(e *entry) bool {
+	if !s.mayWork() {
+		return false
+	}
+	if s.lowestFree()-s.base >= uint64(s.w.set.Window) { //nolint:gosec // Window is positive
+		return false
+	}
+	if tx.IsBlob(e.utx) {
+		return s.blobs == len(s.slots)
+	}
+	return s.blobs == 0
+}
+
+// shortfall says why the balance does not cover e beside everything that is
+// not mined yet; nil if it does.
+func (s *sender) shortfall(e *entry) error {
+	if s.account.balance == nil {
+		return nil
+	}
+	need := new(big.Int).Add(s.reserved, e.cost)
+	if need.Cmp(s.account.balance) <= 0 {
+		return nil
+	}
+	return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf(
+		"insufficient funds for gas * price + value: address %s have %s want %s (of which %s is for earlier transactions that are not mined yet)",
+		s.addr, s.account.balance, need, s.reserved)}
+}
+
+// lowestFree is the lowest nonce at or above the node's count that nobody
+// occupies: the next one to be assigned.
+func (s *sender) lowestFree() uint64 {
+	s.hint = max(s.hint, s.base)
+	for s.slots[s.hint] != nil || s.filling[s.hint] {
+		s.hint++
+	}
+	return s.hint
+}
+
+// occupy gives nonce n to e, in place of whoever had it.
+func (s *sender) occupy(n uint64, e *entry) {
+	if s.slots[n] == e {
+		return
+	}
+	s.vacate(n)
+	s.slots[n] = e
+	s.reserved.Add(s.reserved, e.cost)
+	if tx.IsBlob(e.utx) {
+		s.blobs++
+	}
+	if e.row.State == store.Held {
+		s.held++
+	}
+}
+
+// vacate makes nonce n free.
+func (s *sender) vacate(n uint64) {
+	e := s.slots[n]
+	if e == nil {
+		return
+	}
+	delete(s.slots, n)
+	s.hint = min(s.hint, n)
+	s.reserved.Sub(s.reserved, e.cost)
+	if tx.IsBlob(e.utx) {
+		s.blobs--
+	}
+}
+
+func (s *sender) nextSeq() uint64 {
+	s.seq++
+	return s.seq
+}
+
+// nonces lists the occupied nonces at or above from, in order.
+func (s *sender) nonces(from uint64) []uint64 {
+	list := slices.Sorted(maps.Keys(s.slots))
+	i, _ := slices.BinarySearch(list, from)
+	return list[i:]
+}

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package txmgr is the transaction manager: accept → assign a nonce → sign →
+// store → send in order → track to the receipt.
+//
+// It guarantees, for any number of concurrent callers of one address and
+// across kill -9 at any instant, that nothing is sent twice, nothing accepted
+// is lost and no nonce is left out. The rows of package store are the truth;
+// what is held in memory can be read from them again at any time.
+//
+// Each sender, an address on one chain, is run by one goroutine (type sender):
+// only it assigns nonces, moves transactions and decides what is sent, so
+// none of that needs a lock. Signing, sending and reading from the node
+// happen beside it and come back to it as events. Events that arrive while a
+// commit is under way are taken together afterwards, which makes one commit
+// serve many callers.
+//
+// It never calls a key backend (package wallet does), never signs twice for a
+// nonce without recording why, and never gives a hash that was shown to
+// anybody another nonce.
+package txmgr
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+	"github.com/hsmsigner/hsmsigner/internal/wallet"
+)
+
+// Settings are a wallet's choices about its transactions. The zero value of a
+// field means its default, unless the field says otherwise.
+type Settings struct {
+	Window        int           // nonces at or above the node's count that may be in use at once; default 64
+	Confirmations uint64        // blocks on top of a transaction's block before it is final; zero means the block itself is final
+	Limits        tx.Limits     // what a transaction may cost
+	Expires       time.Duration // how long a transaction may wait unsent; default 10 minutes
+	SendTimeout   time.Duration // how long a caller waits for an outcome; default 30 s
+	RefuseRaw     bool          // refuse eth_sendRawTransaction of our own accounts instead of taking it in
+	Poll          time.Duration // how often the node is asked for its head while anything is under way; default 500 ms
+	QueueLimit    int           // transactions of one sender that may wait for a nonce; default 10,000
+	FeeCeiling    int           // a replacement's fee per gas may reach this multiple of the first, where the caller gave none; default 3
+}
+
+func (s Settings) withDefaults() Settings {
+	if s.Window <= 0 {
+		s.Window = 64
+	}
+	if s.Expires <= 0 {
+		s.Expires = 10 * time.Minute
+	}
+	if s.SendTimeout <= 0 {
+		s.SendTimeout = 30 * time.Second
+	}
+	if s.Poll <= 0 {
+		s.Poll = 500 * time.Millisecond
+	}
+	if s.QueueLimit <= 0 {
+		s.QueueLimit = 10_000
+	}
+	if s.FeeCeiling <= 0 {
+		s.FeeCeiling = 3
+	}
+	return s
+}
+
+// Observer is told what happens, for metrics. Its methods must not block.
+type Observer interface {
+	ObserveStage(wallet, stage string, d time.Duration) // stage: accept, sign, store, send, mine
+	SetSender(wallet, sender string, s SenderGauges)
+	NodeHead(wallet string, number uint64)
+	NodeError(wallet string)
+	Event(wallet, kind string) // kind: accepted, sent, mined, confirmed, failed, displaced, resent, filled, parked, adopted, rejected
+}
+
+// SenderGauges are a sender's current numbers.
+type SenderGauges struct {
+	Queued, InFlight, Window int
+	Parked                   bool
+}
+
+// Config is what a [Manager] is made of.
+type Config struct {
+	Store    *store.DB
+	Logger   *slog.Logger
+	Observer Observer      // nil: nobody is told
+	Owner    string        // unique per process start; default a fresh id
+	LeaseTTL time.Duration // default one hour, right for a store that is exclusively ours
+}
+
+// Manager runs the senders of all wallets of this process.
+type Manager struct {
+	db    *store.DB
+	log   *slog.Logger
+	obs   Observer
+	owner string
+	ttl   time.Duration
+
+	ctx    context.Context // ends when Stop has answered everybody
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	stopping bool
+	wallets  map[string]*Wallet
+	chains   map[*node.Client]*chain
+	senders  map[string]*sender
+	keys     map[idempotencyKey]chan struct{} // keys whose first request is not yet stored or refused
+}
+
+type idempotencyKey struct{ wallet, credential, key string }
+
+// Wallet is a wallet bound to its node: the place where every transaction
+// enters, whichever front end it came through.
+type Wallet struct {
+	m          *Manager
+	name       string
+	keys       *wallet.Wallet
+	node       *node.Client
+	chain      *chain
+	chainID    *big.Int
+	membership string
+	set        Settings
+}
+
+// New makes a manager. Call [Manager.Bind] for each wallet, then
+// [Manager.Start].
+func New(cfg Config) *Manager {
+	m := &Manager{
+		db: cfg.Store, log: cfg.Logger, obs: cfg.Observer, owner: cfg.Owner, ttl: cfg.LeaseTTL,
+		wallets: map[string]*Wallet{},
+		chains:  map[*node.Client]*chain{},
+		senders: map[string]*sender{},
+		keys:    map[idempotencyKey]chan struct{}{},
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.obs == nil {
+		m.obs = noObserver{}
+	}
+	if m.owner == "" {
+		m.owner = store.NewID()
+	}
+	if m.ttl <= 0 {
+		m.ttl = time.Hour
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
+}
+
+// Binding names what [Manager.Bind] binds.
+type Binding struct {
+	Name       string
+	Keys       *wallet.Wallet
+	Node       *node.Client
+	ChainID    uint64 // pinned
+	Membership string // default "default"
+	Settings   Settings
+}
+
+// Bind makes a wallet known. It is called before Start.
+func (m *Manager) Bind(b Binding) *Wallet {
+	if b.Membership == "" {
+		b.Membership = "default"
+	}
+	w := &Wallet{
+		m: m, name: b.Name, keys: b.Keys, node: b.Node, membership: b.Membership,
+		chainID: new(big.Int).SetUint64(b.ChainID), set: b.Settings.withDefaults(),
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.chains[b.Node]
+	if c == nil {
+		c = newChain(m, b.Node, w.set)
+		m.chains[b.Node] = c
+	}
+	w.chain = c
+	m.wallets[b.Name] = w
+	return w
+}
+
+// Start follows the nodes' heads and takes up the work that the store holds
+// from before. It returns at once: a node that cannot be reached is tried
+// again until it can.
+func (m *Manager) Start() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.chains {
+		m.wg.Go(c.follow)
+	}
+	m.wg.Go(m.renewLeases)
+	m.wg.Go(m.resume)
+}
+
+// resume takes up every sender that has unfinished rows.
+func (m *Manager) resume() {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		ids, err := m.db.SendersWithWork(m.ctx)
+		if err == nil && m.resumeAll(ids) {
+			return
+		}
+		if err != nil && m.ctx.Err() == nil {
+			m.log.Error("cannot list unfinished transactions", "err", err)
+		}
+		if !sleep(m.ctx, wait) {
+			return
+		}
+	}
+}
+
+// resumeAll reports whether every sender named has found its wallet and node.
+func (m *Manager) resumeAll(ids []string) bool {
+	all := true
+	for _, id := range ids {
+		row, err := m.db.Sender(m.ctx, id)
+		if err != nil {
+			all = false
+			continue
+		}
+		w, known := m.walletOf(row)
+		switch {
+		case w != nil:
+			m.sender(w, row)
+		case !known:
+			// No wallet of this configuration has its chain any more (a
+			// development chain that was reset, a wallet taken out of the
+			// file): the rows stay as they are.
+			m.log.Warn("unfinished transactions of a sender that no wallet serves", "sender", id)
+		default:
+			all = false
+		}
+	}
+	return all
+}
+
+// walletOf finds a wallet that serves the sender's chain and has its account.
+// known is false if every node has said which chain it is and none fits.
+func (m *Manager) walletOf(row store.Sender) (w *Wallet, known bool) {
+	m.mu.Lock()
+	wallets := make([]*Wallet, 0, len(m.wallets))
+	for _, w := range m.wallets {
+		wallets = append(wallets, w)
+	}
+	m.mu.Unlock()
+	for _, w := range wallets {
+		if w.chainID.Uint64() != row.ChainID || w.node.Instance() != row.Instance || w.membership != row.Membership {
+			continue
+		}
+		id, err := w.node.Identity(m.ctx)
+		if err != nil {
+			known = true // perhaps
+			continue
+		}
+		if id.Genesis == row.Genesis {
+			if _, ok := w.keys.Account(row.Address); ok {
+				return w, true
+			}
+			known = true // its keys may not be discovered yet
+		}
+	}
+	return nil, known
+}
+
+// Stop refuses new requests, waits until every caller has an answer or ctx is
+// done, and then stops all work. What is stored and unfinished goes on at the
+// next start; its callers are told so.
+func (m *Manager) Stop(ctx context.Context) {
+	m.mu.Lock()
+	m.stopping = true
+	senders := make([]*sender, 0, len(m.senders))
+	for _, s := range m.senders {
+		senders = append(senders, s)
+	}
+	m.mu.Unlock()
+	for _, s := range senders {
+		s.quiesce(ctx)
+	}
+	m.cancel()
+	m.wg.Wait()
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	for _, s := range senders {
+		if s.fence.Owner != "" {
+			if err := m.db.ReleaseLease(release, s.fence); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+				m.log.Warn("cannot release the nonce lease", "sender", s.id, "err", err)
+			}
+		}
+	}
+}
+
+// renewLeases keeps the leases of all senders alive at a third of their time.
+func (m *Manager) renewLeases() {
+	for sleep(m.ctx, m.ttl/3) {
+		m.mu.Lock()
+		senders := make([]*sender, 0, len(m.senders))
+		for _, s := range m.senders {
+			senders = append(senders, s)
+		}
+		m.mu.Unlock()
+		for _, s := range senders {
+			s.renew()
+		}
+	}
+}
+
+var errStopping = &BusyError{Reason: "the signer is stopping", RetryAfter: 5 * time.Second, Status: http.StatusServiceUnavailable}
+
+// senderOf finds or starts the sender of an address on the wallet's chain.
+func (w *Wallet) senderOf(ctx context.Context, addr common.Address) (*sender, error) {
+	id, err := w.node.Identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return w.m.sender(w, store.Sender{
+		ID:      SenderID(id, w.node.Instance(), addr),
+		ChainID: id.ID, Genesis: id.Genesis, Instance: w.node.Instance(),
+		Address: addr, Membership: w.membership,
+	})
+}
+
+// SenderID names the sender of an address on a chain: chain id, the first
+// four bytes of the genesis hash, the instance label if there is one, and the
+// address, all in lower case.
+func SenderID(c node.Chain, instance string, addr common.Address) string {
+	parts := []string{new(big.Int).SetUint64(c.ID).String(), common.Bytes2Hex(c.Genesis[:4])}
+	if instance != "" {
+		parts = append(parts, instance)
+	}
+	return strings.Join(append(parts, strings.ToLower(addr.Hex())), "-")
+}
+
+func (m *Manager) sender(w *Wallet, row store.Sender) (*sender, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.senders[row.ID]; s != nil {
+		if s.membership != w.membership {
+			return nil, &RefusedError{Code: codeRefused, Msg: "account " + row.Address.Hex() + " is not available to this wallet"}
+		}
+		return s, nil
+	}
+	if m.stopping {
+		return nil, errStopping
+	}
+	s := newSender(m, w, row)
+	m.senders[row.ID] = s
+	m.wg.Go(s.run)
+	return s, nil
+}
+
+// loaded returns the running sender with that id, or nil.
+func (m *Manager) loaded(id string) *sender {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.senders[id]
+}
+
+// owns reports whether an account of any wallet of ours has this address.
+func (m *Manager) owns(addr common.Address) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.wallets {
+		if _, ok := w.keys.Account(addr); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// sleep waits for d and reports whether ctx was still alive then.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+type noObserver struct{}
+
+func (noObserver) ObserveStage(string, string, time.Duration) {}
+func (noObserver) SetSender(string, string, SenderGauges)     {}
+func (noObserver) NodeHead(string, uint64)                    {}
+func (noObserver) NodeError(string)                           {}
+func (noObserver) Event(string, string)                       {}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+// Report says how a sender stands, for a person who has to decide what to do.
+type Report struct {
+	Sender     string    `json:"sender"`
+	Address    string    `json:"address"`
+	ChainID    uint64    `json:"chain_id"`
+	Wallet     string    `json:"wallet"`
+	Parked     string    `json:"parked,omitempty"`      // why nothing is assigned or sent
+	NeedsHelp  bool      `json:"needs_repair"`          // it stays parked until an operator acts
+	NodeLatest uint64    `json:"node_latest"`           // the node's count of mined transactions
+	NodePool   uint64    `json:"node_pending"`          // the same with those in its pool
+	Base       uint64    `json:"base"`                  // the count that this signer goes by
+	NextFree   uint64    `json:"next_nonce"`            // the next nonce that it would assign
+	Queued     int       `json:"queued"`                // transactions waiting for a nonce
+	Waiting    []Waiting `json:"in_flight"`             // occupied nonces from base upward, lowest first, at most 100
+	BalanceWei string    `json:"balance_wei,omitempty"` // at the latest block
+	Advice     string    `json:"advice"`                // what to do
+}
+
+// Waiting is one occupied nonce.
+type Waiting struct {
+	Nonce  uint64        `json:"nonce"`
+	TxID   string        `json:"tx"`
+	State  store.TxState `json:"state"`
+	Hashes []string      `json:"hashes,omitempty"` // of every encoding that may be mined
+	Reason string        `json:"held_because,omitempty"`
+}
+
+// ErrNoSender says that no sender with that id is at work in this process.
+var ErrNoSender = errors.New("no such sender is at work")
+
+// Explain reports on a sender and changes nothing.
+func (m *Manager) Explain(ctx context.Context, senderID string) (Report, error) {
+	s := m.loaded(senderID)
+	if s == nil {
+		return Report{}, ErrNoSender
+	}
+	return ask(ctx, s, s.report)
+}
+
+// Adopt takes the node's count as the sender's, for an operator who has made
+// sure that the node is right, and lets the sender go on.
+func (m *Manager) Adopt(ctx context.Context, senderID string) (Report, error) {
+	return m.mend(ctx, senderID, func(s *sender) error {
+		s.clearPark()
+		if s.account.latest > s.base {
+			s.adopt(s.account.latest)
+		}
+		return nil
+	})
+}
+
+// Release lets a parked sender go on without changing what it believes. After
+// a chain reset it also forgets the block that is gone, so the check that
+// parked it does not park it again.
+func (m *Manager) Release(ctx context.Context, senderID string) (Report, error) {
+	return m.mend(ctx, senderID, func(s *sender) error {
+		s.clearPark()
+		return nil
+	})
+}
+
+// mend acts on a sender with a fresh answer of its node.
+func (m *Manager) mend(ctx context.Context, senderID string, act func(*sender) error) (Report, error) {
+	s := m.loaded(senderID)
+	if s == nil {
+		return Report{}, ErrNoSender
+	}
+	if err := s.freshAccount(ctx); err != nil {
+		return Report{}, err
+	}
+	type answer struct {
+		report Report
+		err    error
+	}
+	a, err := ask(ctx, s, func() answer {
+		if !s.loadedOK {
+			return answer{err: errors.New("the sender is not loaded: its node or store does not answer")}
+		}
+		err := act(s)
+		s.wantAccount()
+		return answer{s.report(), err}
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	return a.report, a.err
+}
+
+// freshAccount waits until the node has answered a question asked from now on.
+func (s *sender) freshAccount(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	begun := time.Now()
+	s.post(func() { s.wantAccount() })
+	for {
+		at, err := ask(ctx, s, func() time.Time { return s.account.at })
+		if err != nil {
+			return fmt.Errorf("the node did not answer about the account: %w", err)
+		}
+		if at.After(begun) {
+			return nil
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("the node did not answer about the account: %w", ctx.Err())
+		}
+	}
+}
+
+// clearPark ends a park that needs an operator, durably.
+func (s *sender) clearPark() {
+	s.parked, s.unproven = "", ""
+	s.foreign = foreign{}
+	if s.row.Parked == "" {
+		return
+	}
+	s.log.Warn("sender released by an operator", "was", s.row.Parked)
+	s.row.Parked = ""
+	s.row.ConfirmedNumber, s.row.ConfirmedHash = 0, [32]byte{}
+	none, number, hash, id := "", uint64(0), s.row.ConfirmedHash, s.id
+	s.plan(func(w *store.Writer) error {
+		return w.UpdateSender(id, store.SenderUpdate{Parked: &none, ConfirmedNumber: &number, ConfirmedHash: &hash})
+	})
+}
+
+// Cancel ends a transaction. One that has not left is failed at once; for one
+// that has, a self-transfer with a higher fee competes for its nonce, and it
+// is failed only when that is mined and confirmed.
+func (m *Manager) Cancel(ctx context.Context, txID string) error {
+	t, err := m.db.Tx(ctx, txID)
+	if err != nil {
+		return err
+	}
+	s := m.loaded(t.Sender)
+	if s == nil {
+		return ErrNoSender
+	}
+	failure, err := ask(ctx, s, func() error {
+		e := s.byTx[txID]
+		switch {
+		case e == nil:
+			return fmt.Errorf("transaction %s is %s: there is nothing to cancel", txID, t.State)
+		case e.row.State == store.Mined:
+			return fmt.Errorf("transaction %s is mined: there is nothing to cancel", txID)
+		case e.row.State == store.Superseded:
+			return fmt.Errorf("transaction %s has a replacement: cancel that one", txID)
+		case !e.left:
+			s.fail(e, &RefusedError{Code: codeRefused, Msg: "cancelled by an operator before it was sent"})
+			return nil
+		default:
+			return s.cancelAttempt(e)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failure
+}
+
+// report describes the sender as it is now.
+func (s *sender) report() Report {
+	r := Report{
+		Sender: s.id, Address: s.addr.Hex(), ChainID: s.row.ChainID, Wallet: s.w.name,
+		Parked: s.parked, NeedsHelp: s.row.Parked != "", NodeLatest: s.account.latest, NodePool: s.account.pending,
+		Base: s.base, NextFree: s.lowestFree(), Queued: len(s.queue) + len(s.subs),
+	}
+	if s.unproven != "" && r.Parked == "" {
+		r.Parked = s.unproven
+	}
+	if s.account.balance != nil {
+		r.BalanceWei = s.account.balance.String()
+	}
+	for _, n := range s.nonces(s.base) {
+		if len(r.Waiting) == 100 {
+			break
+		}
+		e := s.slots[n]
+		w := Waiting{Nonce: n, TxID: e.row.ID, State: e.row.State}
+		for _, a := range e.attempts {
+			if a.row.Raw != nil {
+				w.Hashes = append(w.Hashes, a.row.Hash.Hex())
+			}
+		}
+		if e.reason != nil {
+			w.Reason = e.reason.Error()
+		}
+		r.Waiting = append(r.Waiting, w)
+	}
+	switch {
+	case r.NeedsHelp && r.NodeLatest > r.Base:
+		r.Advice = "make sure that the node is right (compare with another node); then take its count over with adopt, or, if the node was wrong and is mended, go on with release"
+	case r.NeedsHelp:
+		r.Advice = "find out whether the chain was reset or reorganised; if what is in flight should go out on the chain as it is now, go on with release"
+	case r.Parked != "":
+		r.Advice = "wait: it goes on by itself"
+	case len(r.Waiting) > 0 && r.Waiting[0].Reason != "":
+		r.Advice = "the node holds the lowest nonce back; mend what it says, or give that transaction up with cancel " + r.Waiting[0].TxID
+	default:
+		r.Advice = "nothing to repair"
+	}
+	return r
+}

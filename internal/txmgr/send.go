@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+)
+
+// What one JSON-RPC batch of sends may hold. Blob transactions go alone.
+const (
+	maxBatch      = 100
+	maxBatchBytes = 512 << 10
+)
+
+// The pause between two tries to send what the node did not take.
+const (
+	firstBackoff = 250 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+)
+
+// pump sends stored bytes to the node, in nonce order and one batch at a
+// time: the lowest nonces that the node has not taken yet, up to the first
+// one that is not signed. It runs after the commit that stored the bytes
+// (TXMGR.md nos. 12 and 13).
+func (s *sender) pump() {
+	if s.sending || s.parked != "" || !s.loadedOK || time.Now().Before(s.retry) {
+		return
+	}
+	var batch []*attempt
+	var raws [][]byte
+	size := 0
+	for n := s.base; ; n++ {
+		e := s.slots[n]
+		if e == nil || !e.ready() || e.row.State == store.Held {
+			break
+		}
+		if e.acked {
+			if len(batch) > 0 {
+				break
+			}
+			continue
+		}
+		a := e.current()
+		blob := tx.IsBlob(e.utx)
+		if len(batch) > 0 && (blob || size+len(a.row.Raw) > maxBatchBytes) || len(batch) == maxBatch {
+			break
+		}
+		batch, raws, size = append(batch, a), append(raws, a.row.Raw), size+len(a.row.Raw)
+		if blob {
+			break
+		}
+	}
+	if len(batch) == 0 {
+		return
+	}
+	for _, a := range batch {
+		a.left, a.entry.left = true, true
+		s.chain.watch(a.row.Hash, s)
+	}
+	s.sending = true
+	begun := time.Now()
+	s.m.wg.Go(func() {
+		// The bytes are stored: a caller who goes away does not stop them.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.m.ctx), sendTimeout)
+		defer cancel()
+		errs := s.w.node.SendRaw(ctx, raws)
+		s.post(func() { s.sent(batch, errs, begun) })
+	})
+}
+
+// sendTimeout bounds one batch. What was not answered by then is sent again.
+const sendTimeout = 15 * time.Second
+
+// sent takes the node's answers to a batch. What the node said proves little:
+// only the closed list of node.Impossible proves that bytes can never become
+// valid (TXMGR.md no. 15).
+func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
+	s.sending = false
+	trouble := false
+	for i, a := range batch {
+		e := a.entry
+		if s.byTx[e.row.ID] != e || a != e.current() {
+			continue // reloaded, replaced or mined meanwhile
+		}
+		err := errs[i]
+		verdict := node.Classify(err, a.row.Hash)
+		switch verdict {
+		case node.Accepted, node.Known:
+			s.taken(e, a, begun)
+			continue
+		case node.NonceTooLow:
+			// Mined, or somebody else's: the account's count decides.
+			s.wantAccount()
+		case node.Impossible:
+			s.impossible(a, err)
+			continue
+		case node.Rejected:
+			s.log.Warn("node holds a transaction back", "tx", e.row.ID, "nonce", a.row.Nonce, "err", err)
+			s.event("rejected")
+		default:
+			if e.reason == nil {
+				s.log.Warn("node did not confirm a transaction, sending it again", "tx", e.row.ID, "nonce", a.row.Nonce, "err", err)
+			}
+			s.event("resent")
+		}
+		e.reason = err
+		trouble = true
+	}
+	if trouble {
+		s.backoff = min(max(2*s.backoff, firstBackoff), maxBackoff)
+		s.retry = time.Now().Add(s.backoff)
+	} else {
+		s.backoff, s.retry = 0, time.Time{}
+	}
+}
+
+// taken records that the node has a transaction, and answers its callers.
+func (s *sender) taken(e *entry, a *attempt, begun time.Time) {
+	e.acked, e.ackedAt, e.reason = true, s.account.asked, nil
+	hash := a.row.Hash
+	if e.row.State == store.Signed {
+		e.row.State = store.Sent
+		id := e.row.ID
+		s.plan(func(w *store.Writer) error {
+			return expect(w.UpdateTx(id, []store.TxState{store.Signed}, store.TxUpdate{State: store.Sent}))
+		})
+	}
+	// The bytes were stored before they left, so the callers need not wait
+	// for this round's commit.
+	s.answer(e.row.ID, hash, nil)
+	s.m.obs.ObserveStage(e.w.name, "send", time.Since(begun))
+	s.event("sent")
+	e.stage = time.Now()
+}
+
+// impossible handles bytes that a node proved can never become valid. If no
+// other encoding at this nonce may be mined, the transaction fails with the
+// node's own words and its nonce is used otherwise.
+func (s *sender) impossible(a *attempt, err error) {
+	e := a.entry
+	s.log.Warn("node proved a transaction impossible", "tx", e.row.ID, "nonce", a.row.Nonce, "err", err)
+	e.attempts = e.attempts[:len(e.attempts)-1]
+	delete(s.byHash, a.row.Hash)
+	s.chain.unwatch(a.row.Hash)
+	id := a.row.ID
+	s.plan(func(w *store.Writer) error {
+		return expect(w.SetAttemptOutcome(id, []store.AttemptOutcome{store.Open}, store.Impossible))
+	})
+	if e.current() != nil {
+		e.acked = true // the attempt before it was sent, and goes on
+		e.row.Hash = e.current().row.Hash
+		return
+	}
+	var nerr *node.Error
+	if !errors.As(err, &nerr) {
+		err = &RefusedError{Code: codeRefused, Msg: err.Error()}
+	}
+	s.discard(e, err)
+}
+
+// headSeen is told of every head, and of every look at an unchanged one.
+func (s *sender) headSeen(head node.Head, moved bool) {
+	if !s.loadedOK {
+		return
+	}
+	s.confirm(head)
+	if moved || s.parked != "" || s.unproven != "" || len(s.subs)+len(s.queue) > 0 {
+		s.wantAccount()
+	}
+}
+
+// wantAccount asks the node for count and balance. Questions that come while
+// one is under way are answered together by a second.
+func (s *sender) wantAccount() {
+	if s.account.fetching {
+		s.account.again = true
+		return
+	}
+	s.account.fetching, s.account.again = true, false
+	s.account.asked++
+	asked := s.account.asked
+	s.m.wg.Go(func() {
+		latest, pending, balance, err := s.w.node.Account(s.m.ctx, s.addr)
+		s.post(func() {
+			if asked != s.account.asked {
+				return // of before a reload
+			}
+			s.account.fetching = false
+			if err != nil {
+				s.refuseWaiting(err)
+				return
+			}
+			s.account.latest, s.account.pending, s.account.balance = latest, pending, balance
+			s.account.at = time.Now()
+			s.counted()
+			if s.account.again {
+				s.wantAccount()
+			}
+		})
+	})
+}
+
+// refuseWaiting answers callers whose request needs the node before anything
+// is stored, when the node does not answer.
+func (s *sender) refuseWaiting(err error) {
+	for _, sub := range s.subs {
+		sub.finish(common.Hash{}, err)
+	}
+	s.subs = nil
+}

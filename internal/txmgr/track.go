@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+// maxJump is how far the node's count may be above our rows to be adopted
+// without an operator (TXMGR.md no. 7).
+const maxJump = 16
+
+// quietTime is how long an unchanged head must repeat a count above our rows
+// to be believed. A chain that makes blocks only when transactions come has
+// no second head to wait for.
+const quietTime = 5 * time.Second
+
+// foreign is a count above our rows that is being watched.
+type foreign struct {
+	count uint64
+	head  common.Hash
+	since time.Time
+}
+
+// minedAll takes the receipts of one block.
+func (s *sender) minedAll(receipts []*node.Receipt) {
+	for _, r := range receipts {
+		s.includes(r)
+	}
+	s.advance()
+}
+
+// includes records that one of our attempts is in a block.
+func (s *sender) includes(r *node.Receipt) {
+	a := s.byHash[r.TxHash]
+	if a == nil {
+		return
+	}
+	e := a.entry
+	if e.row.State == store.Mined && e.row.BlockHash == r.BlockHash {
+		return
+	}
+	winner := a.row.Hash
+	e.row.State, e.row.Hash, e.row.Block, e.row.BlockHash, e.row.Succeeded = store.Mined, winner, r.BlockNumber, r.BlockHash, r.Status == 1
+	e.acked, e.left = true, true
+	s.mined[e] = struct{}{}
+	id, row := e.row.ID, e.row
+	// If it was superseded, it has its nonce back: it won.
+	if n := e.nonce(); s.slots[n] != e {
+		s.older[n] = slices.DeleteFunc(s.older[n], func(o *entry) bool { return o == e })
+		if other := s.slots[n]; other != nil {
+			s.supersedeLoser(other)
+		}
+		s.occupy(n, e)
+	}
+	s.plan(func(w *store.Writer) error {
+		return expect(w.UpdateTx(id, []store.TxState{store.Signed, store.Sent, store.Superseded, store.Mined}, store.TxUpdate{
+			State: store.Mined, Hash: &row.Hash, Block: &row.Block, BlockHash: &row.BlockHash, Succeeded: &row.Succeeded,
+		}))
+	})
+	s.then(func() {
+		s.answer(id, winner, nil)
+		s.m.obs.ObserveStage(e.w.name, "mine", time.Since(e.stage))
+		s.event("mined")
+	})
+}
+
+// supersedeLoser parts a replacement from the nonce that the transaction it
+// was to replace has won. If it was not signed yet it simply fails.
+func (s *sender) supersedeLoser(e *entry) {
+	if e.left {
+		s.supersede(e)
+		return
+	}
+	s.vacate(e.nonce())
+	s.fail(e, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is taken: the transaction to be replaced was mined", e.nonce())})
+}
+
+// advance moves the base over nonces whose transactions are mined.
+func (s *sender) advance() {
+	for e := s.slots[s.base]; e != nil && e.row.State == store.Mined; e = s.slots[s.base] {
+		s.vacate(s.base)
+		s.base++
+	}
+	s.hint = max(s.hint, s.base)
+}
+
+// confirm ends what is deep enough under head.
+func (s *sender) confirm(head node.Head) {
+	var top *entry
+	for e := range s.mined {
+		if e.row.Block+s.w.set.Confirmations > head.Number || e.nonce() >= s.base {
+			continue
+		}
+		delete(s.mined, e)
+		s.finish(e)
+		if top == nil || e.row.Block > top.row.Block {
+			top = e
+		}
+	}
+	if top == nil || top.row.Block < s.row.ConfirmedNumber {
+		return
+	}
+	s.row.ConfirmedNumber, s.row.ConfirmedHash = top.row.Block, top.row.BlockHash
+	number, hash, id := top.row.Block, top.row.BlockHash, s.id
+	s.plan(func(w *store.Writer) error {
+		return w.UpdateSender(id, store.SenderUpdate{ConfirmedNumber: &number, ConfirmedHash: &hash})
+	})
+}
+
+// finish makes a mined transaction final, and those that lost its nonce.
+func (s *sender) finish(e *entry) {
+	state, text := store.Confirmed, ""
+	for _, a := range e.attempts {
+		s.outcome(a, a.row.Hash == e.row.Hash)
+		if a.row.Hash == e.row.Hash && a.row.Kind == store.CancelAttempt {
+			state, text = store.Failed, encodeFailure(&RefusedError{Code: codeRefused, Msg: "cancelled: the cancelling transaction was mined at its nonce"})
+		}
+	}
+	id := e.row.ID
+	e.row.State = state
+	s.plan(func(w *store.Writer) error {
+		return expect(w.UpdateTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: state, Error: &text}))
+	})
+	delete(s.byTx, id)
+	s.then(func() { s.event(string(state)) })
+	n := e.nonce()
+	for _, loser := range s.older[n] {
+		s.lost(loser, store.Replaced)
+	}
+	delete(s.older, n)
+}
+
+// lost ends a transaction at whose nonce something else was mined.
+func (s *sender) lost(e *entry, state store.TxState) {
+	for _, a := range e.attempts {
+		s.outcome(a, false)
+	}
+	from, id := e.row.State, e.row.ID
+	e.row.State = state
+	reason := &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("another transaction was mined at nonce %d", e.nonce())}
+	text := encodeFailure(reason)
+	s.plan(func(w *store.Writer) error {
+		return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: state, Error: &text}))
+	})
+	delete(s.byTx, id)
+	s.then(func() {
+		s.answer(id, common.Hash{}, reason)
+		s.event(string(state))
+	})
+}
+
+func (s *sender) outcome(a *attempt, won bool) {
+	to := store.Lost
+	if won {
+		to = store.Won
+	}
+	if a.row.Raw != nil {
+		delete(s.byHash, a.row.Hash)
+		s.chain.unwatch(a.row.Hash)
+	}
+	id := a.row.ID
+	s.plan(func(w *store.Writer) error {
+		_, err := w.SetAttemptOutcome(id, []store.AttemptOutcome{store.Open}, to)
+		return err
+	})
+}
+
+// counted takes a fresh answer about the account.
+func (s *sender) counted() {
+	if !s.loadedOK {
+		return
+	}
+	latest := s.account.latest
+	s.advance()
+	if latest > s.base {
+		s.behind(latest)
+	} else {
+		s.unproven = ""
+		s.foreign = foreign{}
+		s.unpark()
+	}
+	// Accepted is not pooled: what the node's pending count does not cover
+	// is gone from its pool and goes out again, the same bytes (no. 6).
+	for n := max(s.account.pending, s.base); ; n++ {
+		e := s.slots[n]
+		if e == nil {
+			break
+		}
+		if e.acked && e.ackedAt < s.account.asked && e.row.State == store.Sent {
+			s.log.Info("node dropped a transaction, sending it again", "tx", e.row.ID, "nonce", n)
+			s.event("resent")
+			e.acked = false
+		}
+	}
+}
+
+// behind deals with a count above our base: our transactions were mined
+// unseen, or somebody else has used the key, or the node lies.
+func (s *sender) behind(latest uint64) {
+	for n := s.base; n < latest; n++ {
+		e := s.slots[n]
+		if e == nil {
+			s.aboveRows(latest)
+			return
+		}
+		if e.row.State == store.Mined {
+			continue
+		}
+		if !e.left {
+			// Never shown to anybody, so it may have another nonce: it waits
+			// until the count is believed, and then moves.
+			s.aboveRows(latest)
+			return
+		}
+	}
+	s.lookUp(latest)
+}
+
+// aboveRows parks the sender until two heads in a row agree on a count above
+// our rows, and then adopts it. A large jump waits for an operator (no. 7).
+func (s *sender) aboveRows(latest uint64) {
+	expected := s.base
+	for n := s.base; n < latest; n++ {
+		if e := s.slots[n]; e != nil && e.left {
+			expected = n + 1
+		}
+	}
+	if latest-expected > maxJump {
+		s.parkForRepair(fmt.Sprintf("the node counts %d transactions where %d were expected: somebody else uses this key, or the node is wrong", latest, expected))
+		return
+	}
+	head := s.chain.current()
+	now := time.Now()
+	f := &s.foreign
+	agreed := f.count == latest && (f.head != head.Hash || now.Sub(f.since) >= quietTime)
+	if !agreed {
+		if f.count != latest {
+			*f = foreign{count: latest, head: head.Hash, since: now}
+		}
+		s.park(fmt.Sprintf("the node counts %d transactions where %d were expected; waiting for the next block to agree", latest, expected))
+		return
+	}
+	s.adopt(latest)
+}
+
+// adopt takes the node's count as ours.
+func (s *sender) adopt(latest uint64) {
+	s.log.Warn("transactions that this signer did not make have used this account's nonces", "from_nonce", s.base, "to_nonce", latest)
+	s.event("adopted")
+	s.foreign = foreign{}
+	var moved []*entry
+	for _, n := range s.nonces(s.base) {
+		e := s.slots[n]
+		if n >= latest || e.left || e.row.State == store.Mined {
+			continue
+		}
+		s.vacate(n)
+		if e.row.Explicit || e.row.Kind != store.UserTx {
+			s.fail(e, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce too low: next nonce %d, tx nonce %d", latest, n)})
+			continue
+		}
+		s.requeue(e)
+		moved = append(moved, e)
+	}
+	s.queue = append(moved, s.queue...)
+	for s.base < latest && s.slots[s.base] == nil {
+		s.base++
+	}
+	s.hint = s.base
+	s.unpark()
+	if s.base < latest {
+		s.lookUp(latest)
+	}
+}
+
+// lookUp asks for the receipts of everything below latest that is not known
+// to be mined.
+func (s *sender) lookUp(latest uint64) {
+	var hashes []common.Hash
+	for n := s.base; n < latest; n++ {
+		for _, e := range append(slices.Clone(s.older[n]), s.slots[n]) {
+			if e == nil || e.row.State == store.Mined {
+				continue
+			}
+			for _, a := range e.attempts {
+				if a.row.Raw != nil {
+					hashes = append(hashes, a.row.Hash)
+				}
+			}
+		}
+	}
+	if len(hashes) == 0 {
+		return
+	}
+	confirmedBelow := s.w.set.Confirmations
+	head := s.chain.current()
+	s.m.wg.Go(func() {
+		receipts, err := s.w.node.Receipts(s.m.ctx, hashes)
+		if err != nil {
+			return // asked again at the next head
+		}
+		// TXMGR.md no. 14: the same node's count, deep enough, is the proof.
+		deep := uint64(0)
+		if head.Number >= confirmedBelow {
+			deep, err = s.w.node.NonceAt(s.m.ctx, s.addr, fmt.Sprintf("0x%x", head.Number-confirmedBelow))
+			if err != nil {
+				deep = 0
+			}
+		}
+		s.post(func() { s.lookedUp(latest, receipts, deep) })
+	})
+}
+
+// lookedUp takes the receipts of a lookUp. What has none although its nonce
+// is used deep in the chain is displaced; until then the sender waits.
+func (s *sender) lookedUp(latest uint64, receipts []*node.Receipt, deep uint64) {
+	if !s.loadedOK {
+		return
+	}
+	for _, r := range receipts {
+		if r != nil {
+			s.includes(r)
+		}
+	}
+	s.advance()
+	s.unproven = ""
+	for n := s.base; n < latest; n++ {
+		e := s.slots[n]
+		if e == nil || e.row.State == store.Mined {
+			continue
+		}
+		if deep <= n {
+			s.unproven = fmt.Sprintf("nonce %d is used on the chain and none of our hashes has a receipt; waiting for confirmations", n)
+			return
+		}
+		s.log.Error("a transaction that this signer did not make was mined at the nonce of one that it sent", "tx", e.row.ID, "nonce", n)
+		s.vacate(n)
+		s.lost(e, store.Displaced)
+		for _, o := range s.older[n] {
+			s.lost(o, store.Displaced)
+		}
+		delete(s.older, n)
+		s.base = max(s.base, n+1)
+		s.advance()
+	}
+	s.hint = max(s.hint, s.base)
+}
+
+// reconcileAll asks for everything anew after blocks were skipped.
+func (s *sender) reconcileAll() {
+	if s.loadedOK {
+		s.wantAccount()
+	}
+}
+
+// reorganised takes back what was mined in blocks from number upward.
+func (s *sender) reorganised(number uint64) {
+	if !s.loadedOK {
+		return
+	}
+	if s.row.ConfirmedHash != (common.Hash{}) && s.row.ConfirmedNumber >= number {
+		s.parkForRepair(fmt.Sprintf("block %d, which was confirmed and holds transactions of this account, is no longer on the chain: the chain was reset or reorganised deeper than %d blocks", s.row.ConfirmedNumber, s.w.set.Confirmations))
+		return
+	}
+	back := slices.SortedFunc(maps.Keys(s.mined), func(a, b *entry) int { return int(b.nonce()) - int(a.nonce()) }) //nolint:gosec // both near base
+	for _, e := range back {
+		if e.row.Block < number {
+			continue
+		}
+		delete(s.mined, e)
+		e.row.State, e.row.Block, e.row.BlockHash = store.Sent, 0, common.Hash{}
+		e.acked = false
+		n, id := e.nonce(), e.row.ID
+		s.occupy(n, e)
+		s.base = min(s.base, n)
+		var block uint64
+		var none common.Hash
+		s.plan(func(w *store.Writer) error {
+			return expect(w.UpdateTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: store.Sent, Block: &block, BlockHash: &none}))
+		})
+	}
+	s.hint = s.base
+	s.wantAccount()
+}
+
+// requeue plans that e waits for a nonce again; none of its bytes have left.
+func (s *sender) requeue(e *entry) {
+	for e.current() != nil {
+		s.void(e)
+	}
+	from, id := e.row.State, e.row.ID
+	var none common.Hash
+	s.plan(func(w *store.Writer) error {
+		return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: store.Queued, SetNonce: true, Hash: &none}))
+	})
+	e.row.State, e.row.Nonce, e.row.Hash = store.Queued, nil, none
+}
