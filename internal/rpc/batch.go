@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rpc
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/strictjson"
+	"github.com/hsmsigner/hsmsigner/internal/txmgr"
+)
+
+// item is one request of a batch and its outcome.
+type item struct {
+	req    request
+	method *method
+	result []byte
+	err    *Error
+}
+
+// batch does the requests of a batch, each judged by itself, and returns the
+// array of answers in the order of the requests, or nil if none is due.
+//
+// Transactions begin one after the other, so that their nonces follow the
+// order of the batch, and are then awaited together. What the node answers
+// goes to it in one piece. Everything else is done beside that, some at once.
+func (c *call) batch(ctx context.Context, elems []strictjson.Value) ([]byte, *Error) {
+	s := c.server
+	if len(elems) > s.cfg.Limits.Batch {
+		s.metrics.Refused("size")
+		return nil, invalidRequest("the batch has %d requests; %d are allowed", len(elems), s.cfg.Limits.Batch)
+	}
+	c.inBatch = true
+	start := time.Now()
+	items := make([]item, len(elems))
+	var sends, forwards, others []*item
+	for i := range elems {
+		it := &items[i]
+		if it.req, it.err = decode(elems[i]); it.err != nil {
+			s.metrics.Refused("parse")
+			continue
+		}
+		m, err := c.lookup(&it.req)
+		it.method = m
+		switch {
+		case err != nil:
+			it.err = c.finish(ctx, m, err, start)
+		case m.begin != nil:
+			sends = append(sends, it)
+		case m.forwards(c, &it.req):
+			forwards = append(forwards, it)
+		default:
+			others = append(others, it)
+		}
+	}
+
+	var wg sync.WaitGroup
+	if len(forwards) > 0 {
+		wg.Go(func() { c.forwardAll(ctx, forwards, start) })
+	}
+	if len(others) > 0 {
+		wg.Go(func() { c.runAll(ctx, others, start) })
+	}
+	c.sendAll(ctx, sends, start)
+	wg.Wait()
+	return appendAnswers(items), nil
+}
+
+func (c *call) sendAll(ctx context.Context, items []*item, start time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, c.server.cfg.SendTimeout)
+	defer cancel()
+	waits := make([]wait, len(items))
+	order := new(txmgr.Order)
+	for i, it := range items {
+		w, err := c.begin(ctx, it.method, &it.req, order)
+		if err != nil {
+			it.err = c.finish(ctx, it.method, err, start)
+			continue
+		}
+		waits[i] = w
+	}
+	// The work behind the waits goes on by itself, so that waiting for one
+	// after the other takes as long as the longest.
+	for i, it := range items {
+		if waits[i] != nil {
+			result, err := c.await(ctx, waits[i])
+			it.result, it.err = result, c.finish(ctx, it.method, err, start)
+		}
+	}
+}
+
+func (c *call) forwardAll(ctx context.Context, items []*item, start time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, c.server.cfg.CallTimeout)
+	defer cancel()
+	calls := make([]*node.ForwardCall, len(items))
+	for i, it := range items {
+		calls[i] = &node.ForwardCall{Method: it.req.method, Params: it.req.appendParams(nil)}
+	}
+	var failed error
+	func() {
+		defer func() { recovered(recover(), &failed) }()
+		c.door.Node.ForwardBatch(ctx, calls, c.header)
+	}()
+	for i, it := range items {
+		err := failed
+		if err == nil {
+			err = calls[i].Err
+		}
+		if err == nil {
+			it.result, err = it.method.settle(c.door, calls[i].Response)
+		}
+		it.err = c.finish(ctx, it.method, err, start)
+	}
+}
+
+func (c *call) runAll(ctx context.Context, items []*item, start time.Time) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	room := make(chan struct{}, c.server.cfg.Limits.BatchAtWork)
+	for _, it := range items {
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			result, err := c.run(ctx, it.method, &it.req)
+			it.result, it.err = result, c.finish(ctx, it.method, err, start)
+		})
+	}
+}
+
+// appendAnswers joins the answers that are due.
+func appendAnswers(items []item) []byte {
+	size := 2
+	for i := range items {
+		size += len(items[i].result) + 64
+	}
+	b := append(make([]byte, 0, size), '[')
+	for i := range items {
+		it := &items[i]
+		if it.req.notification() {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = appendResponse(b, it.req.id, it.result, it.err)
+	}
+	if len(b) == 1 {
+		return nil
+	}
+	return append(b, ']')
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rpc
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/auth"
+)
+
+// Config says what a [Server] serves and within which bounds.
+type Config struct {
+	// Services by name: the first element of the URL's path.
+	Services map[string]*Service
+	// Default names the service at "/". Empty: there is none.
+	Default string
+	// Auth says who sends r, for the upgrade to a WebSocket too. It may block,
+	// and should bound that by r's context. A *txmgr.BusyError is answered as
+	// such (too many attempts, or the store is away); any other error is a 401
+	// and its text stays in the log.
+	Auth func(r *http.Request) (auth.Principal, error)
+
+	// AllowedHosts are names, without port, that a Host header may have
+	// besides loopback names and the address of the listener itself. A web
+	// page whose name was rebound to our address is thereby refused.
+	AllowedHosts []string
+	// AllowedOrigins are the origins ("https://app.example") whose web pages
+	// may call. A request that has an Origin header is otherwise refused.
+	AllowedOrigins []string
+
+	Limits Limits
+	// SendTimeout bounds a transaction from request to answer; 45 s. The
+	// transaction manager has a deadline of its own, at which it knows what to
+	// answer; this one must be later, and only keeps a request from hanging.
+	SendTimeout time.Duration
+	// CallTimeout bounds everything else; 30 s.
+	CallTimeout time.Duration
+
+	Metrics Metrics      // nil: none
+	Logger  *slog.Logger // nil: silent
+}
+
+// Metrics takes what the door measures. Its methods are called concurrently
+// and must not block. Labels come from closed sets: a method that is not
+// served is called "unknown".
+type Metrics interface {
+	// Request is called for every answered request and notification. code is
+	// 0 for success, else the JSON-RPC error code.
+	Request(service, method, transport string, code int, took time.Duration)
+	// Refused is called for what was turned away before it was a request:
+	// "host", "origin", "auth", "content", "size", "busy", "parse".
+	Refused(reason string)
+	// Sockets is called with +1 and -1 as WebSockets open and close.
+	Sockets(delta int)
+	// Subscriptions is called with +1 and -1.
+	Subscriptions(delta int)
+}
+
+// Transports, as Metrics gets them.
+const (
+	transportHTTP = "http"
+	transportWS   = "ws"
+)
+
+type noMetrics struct{}
+
+func (noMetrics) Request(string, string, string, int, time.Duration) {}
+func (noMetrics) Refused(string)                                     {}
+func (noMetrics) Sockets(int)                                        {}
+func (noMetrics) Subscriptions(int)                                  {}
+
+// check returns every mistake of the configuration at once.
+func (c *Config) check() error {
+	var errs []error
+	if c.Auth == nil {
+		errs = append(errs, errors.New("rpc: Auth is not set"))
+	}
+	if _, ok := c.Services[c.Default]; c.Default != "" && !ok {
+		errs = append(errs, fmt.Errorf("rpc: default wallet %q is not among the wallets", c.Default))
+	}
+	for _, h := range c.AllowedHosts {
+		_, notIP := netip.ParseAddr(strings.Trim(h, "[]"))
+		if h == "" || strings.ContainsAny(h, "*/:@ ") && notIP != nil {
+			errs = append(errs, fmt.Errorf("rpc: allowed host %q: want an exact name without scheme and port, such as signer.example", h))
+		}
+	}
+	for _, o := range c.AllowedOrigins {
+		u, err := url.Parse(o)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o || strings.Contains(o, "*") {
+			errs = append(errs, fmt.Errorf("rpc: allowed origin %q: want an exact origin, such as https://app.example", o))
+		}
+	}
+	for name, s := range c.Services {
+		for _, m := range s.ExtraMethods {
+			if err := checkExtraMethod(m); err != nil {
+				errs = append(errs, fmt.Errorf("rpc: wallet %s: %w", name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
