@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package api is the admin listener: whether the daemon lives, whether it is
+// ready, and its metrics. It shows states and reasons, never a node's URL, a
+// credential or a provider's reply.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// checkTimeout bounds every single check, so that one hung node or vault
+// cannot hold up the answer about the others.
+const checkTimeout = 2 * time.Second
+
+// Check is one thing that readiness depends on. It returns nil if the thing
+// would serve a request now.
+type Check func(ctx context.Context) error
+
+// Wallet is what readiness looks at in one wallet.
+type Wallet struct {
+	Name    string
+	Node    Check // answers, and is the pinned chain
+	Backend Check // would sign
+	Keys    Check // at least one usable account is known
+}
+
+// Config is what the admin listener shows.
+type Config struct {
+	Metrics http.Handler
+	Store   Check
+	Wallets []Wallet
+	Hosts   []string          // allowed in the Host header beside loopback names and the listener's own
+	Explain func(error) string // words an error for people without revealing anything
+}
+
+// Handler is the admin listener's handler. Its routes:
+//
+//	GET /livez    200 while the process answers at all; a full disk or a dead
+//	              node is no reason to restart it
+//	GET /readyz   200 if transactions can be signed and sent: the store writes,
+//	              and at least one wallet has keys, a backend and its node;
+//	              ?wallet=name asks for that wallet alone. The body says what
+//	              is wrong with which.
+//	GET /metrics  Prometheus text format
+type Handler struct {
+	cfg Config
+	mux *http.ServeMux
+
+	mu       sync.Mutex
+	stopping bool
+}
+
+// New makes the handler.
+func New(cfg Config) *Handler {
+	h := &Handler{cfg: cfg, mux: http.NewServeMux()}
+	h.mux.Handle("GET /metrics", cfg.Metrics)
+	h.mux.HandleFunc("GET /livez", h.live)
+	h.mux.HandleFunc("GET /readyz", h.ready)
+	return h
+}
+
+// ServeHTTP implements http.Handler. A Host header that is not ours is
+// refused: a web page whose name was rebound to our address must not read
+// what an operator may.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.hostAllowed(r) {
+		http.Error(w, "this host name is not served here: allow it in admin.hosts", http.StatusForbidden)
+		return
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	h.mux.ServeHTTP(w, r)
+}
+
+func (h *Handler) hostAllowed(r *http.Request) bool {
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if host == "localhost" || slices.Contains(h.cfg.Hosts, host) {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	if ip.IsLoopback() {
+		return true
+	}
+	// The address that the connection came in by is the listener's own.
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	own, err := netip.ParseAddrPort(local.String())
+	return err == nil && own.Addr().Unmap() == ip.Unmap()
+}
+
+// Stopping makes the daemon not ready, so that a load balancer turns away
+// before the listeners close.
+func (h *Handler) Stopping() {
+	h.mu.Lock()
+	h.stopping = true
+	h.mu.Unlock()
+}
+
+func (h *Handler) live(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]any{"live": true})
+}
+
+// walletStatus is one wallet in the answer: "ok", or what is wrong.
+type walletStatus struct {
+	Ready   bool   `json:"ready"`
+	Node    string `json:"node"`
+	Backend string `json:"backend"`
+	Keys    string `json:"keys"`
+}
+
+type status struct {
+	Ready   bool                    `json:"ready"`
+	Store   string                  `json:"store"`
+	Wallets map[string]walletStatus `json:"wallets"`
+	Reason  string                  `json:"reason,omitempty"`
+}
+
+func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
+	only := r.URL.Query().Get("wallet")
+	wallets := h.cfg.Wallets
+	if only != "" {
+		i := slices.IndexFunc(wallets, func(w Wallet) bool { return w.Name == only })
+		if i < 0 {
+			answer(w, http.StatusNotFound, map[string]any{"ready": false, "reason": "there is no wallet of this name"})
+			return
+		}
+		wallets = wallets[i : i+1]
+	}
+	s := h.examine(r.Context(), wallets)
+	code := http.StatusOK
+	if !s.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	answer(w, code, s)
+}
+
+// examine runs all checks at once.
+func (h *Handler) examine(ctx context.Context, wallets []Wallet) status {
+	s := status{Store: "ok", Wallets: make(map[string]walletStatus, len(wallets))}
+	states := make([]walletStatus, len(wallets))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := h.run(ctx, h.cfg.Store); err != "" {
+			s.Store = err
+		}
+	})
+	for i, w := range wallets {
+		for _, c := range []struct {
+			check Check
+			to    *string
+		}{{w.Node, &states[i].Node}, {w.Backend, &states[i].Backend}, {w.Keys, &states[i].Keys}} {
+			wg.Go(func() {
+				*c.to = "ok"
+				if err := h.run(ctx, c.check); err != "" {
+					*c.to = err
+				}
+			})
+		}
+	}
+	wg.Wait()
+	some := false
+	for i, w := range wallets {
+		st := &states[i]
+		st.Ready = st.Node == "ok" && st.Backend == "ok" && st.Keys == "ok"
+		some = some || st.Ready
+		s.Wallets[w.Name] = *st
+	}
+	h.mu.Lock()
+	stopping := h.stopping
+	h.mu.Unlock()
+	switch {
+	case stopping:
+		s.Reason = "stopping"
+	case s.Store != "ok":
+		s.Reason = "the store does not take writes, so nothing is signed"
+	case !some:
+		s.Reason = "no wallet can sign and send"
+	default:
+		s.Ready = true
+	}
+	return s
+}
+
+// run gives "" or the reason why a check failed.
+func (h *Handler) run(ctx context.Context, check Check) string {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- check(ctx) }()
+	select {
+	case err := <-done:
+		if err == nil {
+			return ""
+		}
+		return h.cfg.Explain(err)
+	case <-ctx.Done():
+		return "no answer in time"
+	}
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(body) // the client has gone
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile bounds the config file.
+const maxFile = 1 << 20
+
+// Load reads and checks the config file at path. The error is an [Errors] if
+// the file could be read but is not valid, and then the Config is nil.
+func Load(path string) (*Config, []Warning, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
+	}
+	if len(data) > maxFile {
+		return nil, nil, fmt.Errorf("config: %s is larger than %d bytes", path, maxFile)
+	}
+	return Parse(path, data)
+}
+
+// Parse checks data as the content of the config file called path: messages
+// name it, and relative paths start from its folder.
+func Parse(path string, data []byte) (*Config, []Warning, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
+	}
+	r := &reader{file: path, dir: filepath.Dir(absolute)}
+	root, problem := document(data)
+	if problem != nil {
+		problem.File = path
+		return nil, nil, Errors{*problem}
+	}
+	c := r.config(value{r, root, ""})
+	c.Path = absolute
+	if r.inlineSecrets {
+		value{r, &yaml.Node{}, ""}.warnIfWorldReadable(absolute, "this file, and secrets stand in it")
+	}
+	if len(r.problems) > 0 {
+		return nil, r.warnings, r.problems.sorted()
+	}
+	return c, r.warnings, nil
+}
+
+var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
+
+// document parses one YAML document and returns its root.
+func document(data []byte) (*yaml.Node, *Problem) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var first, second yaml.Node
+	err := decoder.Decode(&first)
+	if errors.Is(err, io.EOF) {
+		return nil, &Problem{Message: "is empty: want at least one wallet, see hsmsigner serve --help"}
+	}
+	if err == nil {
+		err = decoder.Decode(&second)
+		if err == nil {
+			return nil, &Problem{Line: second.Line, Message: "holds a second YAML document: want one"}
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		m := yamlErrorLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0])
+		if m == nil {
+			return nil, &Problem{Message: "not valid YAML: " + err.Error()}
+		}
+		line, _ := strconv.Atoi(m[1])
+		return nil, &Problem{Line: line, Message: "not valid YAML: " + m[2]}
+	}
+	return first.Content[0], nil
+}
+
+var walletName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+const walletNameWant = "1 to 63 of a-z, 0-9 and -, not - first"
+
+func (r *reader) config(v value) *Config {
+	c := &Config{
+		Data:  filepath.Join(r.dir, "data"),
+		Log:   Log{Level: "info", Format: "text"},
+		RPC:   defaultRPC(),
+		Admin: Admin{Listen: DefaultAdminListen},
+	}
+	o := v.object()
+	field(o, "data", &c.Data, filePath)
+	if database, ok := o.given("database"); ok {
+		database.fail("PostgreSQL is not built yet in this version: leave it out and name a folder in data")
+	}
+	field(o, "log", &c.Log, readLog)
+	field(o, "rpc", &c.RPC, readRPC)
+	field(o, "admin", &c.Admin, readAdmin)
+	need(o, "wallets", &c.Wallets, list(readWallet))
+	field(o, "default_wallet", &c.DefaultWallet, matching(walletName, walletNameWant))
+	o.done()
+	if o == nil {
+		return c
+	}
+
+	if c.RPC.Listen == c.Admin.Listen && !strings.HasSuffix(c.RPC.Listen, ":0") {
+		o.at("admin").fail("listens on %s, as rpc does: want another address", c.Admin.Listen)
+	}
+	r.wallets(o, c)
+	return c
+}
+
+// wallets checks what only the list as a whole can show.
+func (r *reader) wallets(o *object, c *Config) {
+	all, ok := o.given("wallets")
+	if !ok || all.node.Kind != yamlList {
+		return
+	}
+	if len(all.node.Content) == 0 {
+		all.fail("is empty: want at least one wallet")
+		return
+	}
+	seen := make(map[string]bool)
+	for i, w := range c.Wallets {
+		if seen[w.Name] && w.Name != "" {
+			all.item(i).fail("another wallet is called %q too", w.Name)
+		}
+		seen[w.Name] = true
+	}
+	// A wallet whose name is wrong was reported already; then the default may
+	// well mean it.
+	if name, ok := o.given("default_wallet"); ok && c.DefaultWallet != "" && !seen[c.DefaultWallet] && !seen[""] {
+		name.fail("no wallet is called %q", c.DefaultWallet)
+	}
+}
+
+func readLog(v value) (Log, error) {
+	l := Log{Level: "info", Format: "text"}
+	o := v.object()
+	field(o, "level", &l.Level, oneOf("debug", "info", "warn", "error"))
+	field(o, "format", &l.Format, oneOf("text", "json"))
+	o.done()
+	return l, nil
+}
