@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/spf13/cobra"
+
+	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
+)
+
+func (a *app) accountNewCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Make a new account in a keystore wallet",
+		Long: `Makes a random key and stores it in the wallet's keystore folder, encrypted with
+the wallet's password; where the config gives none, with a random password in
+a .password file beside the key. A running daemon notices the new file.`,
+		Example: `  hsmsigner account new
+  hsmsigner account new --wallet treasury --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.addAccount(cmd, name, keystore.Create)
+		},
+	}
+	a.walletFlag(cmd, &name, "the wallet; not needed if there is only one")
+	return cmd
+}
+
+// createdAccount is what account new and account import say.
+type createdAccount struct {
+	Wallet  string `json:"wallet"`
+	Address string `json:"address"`
+	File    string `json:"file"`
+}
+
+// addKey stores one key in dir and says where.
+type addKey func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error)
+
+// addAccount adds a key to the keystore of a wallet.
+func (a *app) addAccount(cmd *cobra.Command, name string, add addKey) error {
+	c, err := a.load(cmd)
+	if err != nil {
+		return err
+	}
+	w, err := wallet(c, name)
+	if err != nil {
+		return err
+	}
+	if w.Details.Provider != "keystore" {
+		return fmt.Errorf("wallet %s has the provider %s: keys are made there, not here", w.Name, w.Details.Provider)
+	}
+	path, address, err := addToKeystore(w.Details, add)
+	if err != nil {
+		return err
+	}
+	return a.print(cmd, createdAccount{w.Name, address.Hex(), path}, func(out io.Writer) {
+		fmt.Fprintf(out, "%s\nkey file: %s\nKeep a copy of the file and of its password: nobody can make this key again.\n", address.Hex(), path)
+	})
+}
+
+// addToKeystore adds a key under the common password, or else under a random
+// one that is put beside the key file.
+func addToKeystore(d config.Details, add addKey) (string, common.Address, error) {
+	password, err := d.UserSecret.Reveal()
+	if err != nil {
+		return "", common.Address{}, fmt.Errorf("details.user_secret: %w", err)
+	}
+	own := password == ""
+	if own {
+		password = rand.Text()
+	}
+	path, address, err := add(d.Path, []byte(password), keystore.StandardScrypt)
+	if err != nil || !own {
+		return path, address, err
+	}
+	if err := writePrivate(path+".password", password+"\n"); err != nil {
+		// Without its password the key is lost, so it must not look usable.
+		_ = os.Remove(path)
+		return "", address, fmt.Errorf("write the password file: %w", err)
+	}
+	return path, address, nil
+}
+
+// writePrivate writes a new file that only its owner may read, and sees to it
+// that it survives a crash.
+func writePrivate(path, content string) error {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteString(content); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/key"
+	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
+)
+
+// openBackend opens the key backend of a wallet: the one place that knows all
+// adapters. The caller closes it.
+func openBackend(d config.Details, log *slog.Logger) (key.Backend, error) {
+	switch d.Provider {
+	case "keystore":
+		c := keystore.Config{Path: d.Path, Logger: log}
+		if d.UserSecret.Set() {
+			c.Password = func() ([]byte, error) {
+				password, err := d.UserSecret.Reveal()
+				return []byte(password), err
+			}
+		}
+		return keystore.Open(c)
+	}
+	return nil, fmt.Errorf("provider %s is not built in this version", d.Provider)
+}

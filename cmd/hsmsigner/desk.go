@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hsmsigner/hsmsigner/internal/control"
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/txmgr"
+	keywallet "github.com/hsmsigner/hsmsigner/internal/wallet"
+)
+
+// controlDesk is the running daemon as the control socket shows it.
+type controlDesk struct {
+	manager *txmgr.Manager
+	wallets []*servedWallet
+}
+
+// Repair examines or mends a sender.
+func (d *controlDesk) Repair(ctx context.Context, sender string, action control.RepairAction) (control.Report, error) {
+	var r txmgr.Report
+	var err error
+	done := ""
+	switch action.Action {
+	case control.Explain:
+		r, err = d.manager.Explain(ctx, sender)
+	case control.Adopt:
+		r, err = d.manager.Adopt(ctx, sender)
+		done = "the chain's count was taken over"
+	case control.Release:
+		r, err = d.manager.Release(ctx, sender)
+		done = "the sender was released"
+	case control.Cancel:
+		if err = d.manager.Cancel(ctx, action.Tx); err == nil {
+			done = "transaction " + action.Tx + " is being cancelled; it fails only when the cancel is mined and confirmed"
+			r, err = d.manager.Explain(ctx, sender)
+		}
+	default:
+		return control.Report{}, fmt.Errorf("%w: there is no action %q", control.ErrRefused, action.Action)
+	}
+	switch {
+	case errors.Is(err, txmgr.ErrNoSender):
+		return control.Report{}, fmt.Errorf("%w: no sender %s is at work in this daemon; hsmsigner tx repair lists them", control.ErrNotFound, sender)
+	case errors.Is(err, store.ErrNotFound):
+		return control.Report{}, fmt.Errorf("%w: there is no transaction %s", control.ErrNotFound, action.Tx)
+	case err != nil:
+		return control.Report{}, fmt.Errorf("%w: %w", control.ErrRefused, err)
+	}
+	return report(r, done), nil
+}
+
+// report words the manager's report for the command line.
+func report(r txmgr.Report, done string) control.Report {
+	out := control.Report{
+		Sender: r.Sender, Parked: r.Parked, Latest: r.NodeLatest, Next: r.NextFree, Queued: r.Queued,
+		InFlight: len(r.Waiting), Advice: []string{r.Advice}, Done: done,
+	}
+	out.Findings = append(out.Findings, fmt.Sprintf("account %s of wallet %s on chain %d", r.Address, r.Wallet, r.ChainID))
+	if r.BalanceWei != "" {
+		out.Findings = append(out.Findings, fmt.Sprintf("the balance is %s wei", r.BalanceWei))
+	}
+	if r.NodePool > r.NodeLatest {
+		out.Findings = append(out.Findings, fmt.Sprintf("the node has %d of its transactions in the pool", r.NodePool-r.NodeLatest))
+	}
+	for _, w := range r.Waiting {
+		line := fmt.Sprintf("nonce %d is %s, transaction %s", w.Nonce, w.State, w.TxID)
+		if w.Reason != "" {
+			line += ": " + w.Reason
+		}
+		out.Findings = append(out.Findings, line)
+	}
+	return out
+}
+
+// Refresh looks for a wallet's keys now.
+func (d *controlDesk) Refresh(ctx context.Context, name string) error {
+	for _, w := range d.wallets {
+		if w.config.Name == name {
+			_, err := w.keys.Refresh(ctx)
+			return err
+		}
+	}
+	return fmt.Errorf("%w: there is no wallet %q", control.ErrNotFound, name)
+}
+
+// explain words an error of a health check for whoever reads /readyz: the
+// kind, never a URL, a host or what a provider wrote.
+func explain(err error) string {
+	var mismatch *node.ChainMismatchError
+	var backend *keywallet.BackendError
+	switch {
+	case errors.As(err, &mismatch):
+		return mismatch.Error()
+	case errors.As(err, &backend):
+		return backend.Error()
+	case errors.Is(err, node.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.Is(err, node.ErrUnavailable):
+		return "not reachable"
+	case errors.Is(err, node.ErrBadResponse), errors.Is(err, node.ErrTooLarge):
+		return "gave an answer that makes no sense"
+	case errors.Is(err, errStillDiscovering), errors.Is(err, errNoKeys):
+		return err.Error()
+	}
+	return "failed; the log says why"
+}

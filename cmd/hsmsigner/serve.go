@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/api"
+	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/control"
+	"github.com/hsmsigner/hsmsigner/internal/metrics"
+	"github.com/hsmsigner/hsmsigner/internal/rpc"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/txmgr"
+)
+
+// stopTimeout is how long a graceful stop may take: everything accepted is
+// answered or durably stored by then.
+const stopTimeout = 30 * time.Second
+
+// serve runs the daemon until ctx is done: it builds the pieces from the
+// store upward, opens the doors last, and closes everything in reverse.
+func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	registry := metrics.New(metrics.Build{Version: version, Revision: revision()})
+
+	db, err := store.OpenSQLite(ctx, store.Config{Dir: c.Data, Logger: log, Exclusive: true, OnCommit: registry.Commit})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	manager := txmgr.New(txmgr.Config{Store: db, Logger: log, Observer: registry})
+	wallets, closeWallets, err := openWallets(ctx, c, db, manager, registry, log)
+	defer func() { err = errors.Join(err, closeWallets()) }()
+	if err != nil {
+		return err
+	}
+
+	principal := authenticator(c.RPC, log)
+	services := map[string]*rpc.Service{}
+	for _, w := range wallets {
+		services[w.config.Name] = w.service(c.RPC.Methods)
+	}
+	door, err := rpc.New(rpc.Config{
+		Services: services, Default: c.DefaultWallet, Auth: principal,
+		AllowedHosts: c.RPC.Hosts, AllowedOrigins: c.RPC.Origins,
+		Limits: rpc.Limits{
+			Body: c.RPC.Limits.Body, Batch: c.RPC.Limits.Batch, Concurrent: c.RPC.Limits.Requests,
+			Sockets: c.RPC.Limits.Connections, Subscriptions: c.RPC.Limits.Subscriptions,
+		},
+		SendTimeout: c.RPC.Timeout + 15*time.Second,
+		Metrics:     registry, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	admin := adminHandler(c, db, wallets, registry)
+
+	rpcListener, err := listen(ctx, c.RPC.Listen, c.RPC.TLS, log)
+	if err != nil {
+		return fmt.Errorf("rpc: %w", err)
+	}
+	defer rpcListener.Close()
+	adminListener, err := listen(ctx, c.Admin.Listen, c.Admin.TLS, log)
+	if err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	defer adminListener.Close()
+	desk, err := control.Serve(ctx, c.Data, &controlDesk{manager: manager, wallets: wallets}, log)
+	if err != nil {
+		return err
+	}
+
+	manager.Start()
+	rpcServer := newServer(door, c.RPC.Limits.Connections, log)
+	adminServer := newServer(admin, 100, log)
+	failed := make(chan error, 2)
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- rpcServer.Serve(rpcListener) })
+	serving.Go(func() { failed <- adminServer.Serve(adminListener) })
+	log.Info("ready", "rpc", rpcListener.Addr().String(), "admin", adminListener.Addr().String(), "wallets", len(wallets))
+
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case err = <-failed:
+		log.Error("a listener failed", "err", err)
+	}
+	// No new work, answers for what was accepted, then the rest.
+	admin.Stopping()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	early, cancelEarly := context.WithTimeout(stop, stopTimeout-5*time.Second)
+	defer cancelEarly()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		manager.Stop(early)
+	}()
+	doorErr := door.Shutdown(early)
+	<-stopped
+	err = errors.Join(err, ignoreDeadline(doorErr), ignoreDeadline(rpcServer.Shutdown(stop)), desk.Close(stop), ignoreDeadline(adminServer.Shutdown(stop)))
+	_ = rpcServer.Close()
+	_ = adminServer.Close()
+	serving.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// ignoreDeadline drops the error of a shutdown that ran out of time: what is
+// stored goes on at the next start.
+func ignoreDeadline(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// newServer sets every timeout and limit that net/http has. Reading the body
+// and writing the answer have deadlines of their own in package rpc.
+func newServer(h http.Handler, connections int, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ConnState:         boundConnections(connections),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// boundConnections closes connections above limit as they come.
+func boundConnections(limit int) func(net.Conn, http.ConnState) {
+	var mu sync.Mutex
+	open := map[net.Conn]struct{}{}
+	return func(c net.Conn, state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch state {
+		case http.StateNew:
+			if len(open) >= 2*limit {
+				_ = c.Close()
+				return
+			}
+			open[c] = struct{}{}
+		case http.StateClosed, http.StateHijacked:
+			delete(open, c)
+		}
+	}
+}
+
+// adminHandler says what readiness looks at.
+func adminHandler(c *config.Config, db *store.DB, wallets []*servedWallet, registry *metrics.Registry) *api.Handler {
+	cfg := api.Config{Metrics: registry.Handler(), Store: db.Ping, Hosts: c.Admin.Hosts, Explain: explain}
+	for _, w := range wallets {
+		cfg.Wallets = append(cfg.Wallets, api.Wallet{Name: w.config.Name, Node: w.node.Health, Backend: w.keys.Health, Keys: w.hasKeys})
+	}
+	return api.New(cfg)
+}

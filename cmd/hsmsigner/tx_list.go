@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/spf13/cobra"
+
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+func (a *app) txListCommand() *cobra.Command {
+	var wallet, account, before string
+	var states []string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List transactions, newest first",
+		Long: `Lists transactions from the store, newest first, whether the daemon is running
+or not. States: ` + strings.Join(stateNames(), ", ") + `.`,
+		Example: `  hsmsigner tx list --state queued,assigned,signed,sent
+  hsmsigner tx list --wallet treasury --account 0x… --limit 10
+  hsmsigner tx list --output json | jq '.[].hash'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter := store.TxFilter{Wallet: wallet, Before: before, Limit: limit}
+			if account != "" && !common.IsHexAddress(account) {
+				return &usageError{fmt.Errorf("--account: %q is not an address: want 0x and 40 hex digits", account), cmd.CommandPath()}
+			}
+			filter.Address = common.HexToAddress(account)
+			if limit < 1 || limit > 1000 {
+				return &usageError{errors.New("--limit: want 1 to 1000"), cmd.CommandPath()}
+			}
+			for _, s := range states {
+				if !knownState(s) {
+					return &usageError{fmt.Errorf("--state: %q is not one of %s", s, strings.Join(stateNames(), ", ")), cmd.CommandPath()}
+				}
+				filter.States = append(filter.States, store.TxState(s))
+			}
+			return a.txList(cmd, filter)
+		},
+	}
+	a.walletFlag(cmd, &wallet, "only of this wallet")
+	cmd.Flags().StringVar(&account, "account", "", "only from this `address`")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only in these states")
+	cmd.Flags().StringVar(&before, "before", "", "only older than the transaction with this `id`, for paging")
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most, up to 1000")
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) txList(cmd *cobra.Command, filter store.TxFilter) error {
+	db, err := a.openStore(cmd)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	rows, err := db.List(cmd.Context(), filter)
+	if err != nil {
+		return err
+	}
+	views := make([]txView, len(rows))
+	for i, row := range rows {
+		views[i] = viewTx(row)
+	}
+	return a.print(cmd, views, func(w io.Writer) {
+		if len(views) == 0 {
+			fmt.Fprintln(w, "no transactions")
+			return
+		}
+		lines := [][]string{{"ID", "AGE", "STATE", "WALLET", "FROM", "NONCE", "ETHER", "TO", "HASH"}}
+		for _, v := range views {
+			to := v.To
+			if to == "" {
+				to = "(new contract)"
+			}
+			lines = append(lines, []string{v.ID, age(v.Created, time.Now()), v.State, v.Wallet, v.From, nonceText(v.Nonce), ether(v.Value), to, v.Hash})
+		}
+		table(w, lines)
+	})
+}
+
+// openStore opens the store beside the daemon, or without one.
+func (a *app) openStore(cmd *cobra.Command) (*store.DB, error) {
+	c, err := a.load(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return openStore(cmd.Context(), c.Data)
+}
+
+func openStore(ctx context.Context, dir string) (*store.DB, error) {
+	db, err := store.OpenReadOnly(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound("there is no database in %s: the daemon makes it when it first starts", dir)
+	}
+	return db, err
+}
+
+func stateNames() []string {
+	return []string{
+		string(store.Queued), string(store.Held), string(store.Assigned), string(store.Signed),
+		string(store.Sent), string(store.Mined), string(store.Superseded), string(store.Confirmed),
+		string(store.Replaced), string(store.Displaced), string(store.Failed),
+	}
+}
+
+func knownState(s string) bool {
+	for _, name := range stateNames() {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
