@@ -23,7 +23,11 @@ func openBackend(d config.Details, log *slog.Logger) (key.Backend, error) {
 				return []byte(password), err
 			}
 		}
-		return keystore.Open(c)
+		store, err := keystore.Open(c)
+		if err != nil {
+			return nil, err
+		}
+		return key.Limit(store, d.RateLimit), nil
 	}
 	return nil, fmt.Errorf("provider %s is not built in this version", d.Provider)
 }

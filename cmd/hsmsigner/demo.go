@@ -190,6 +190,7 @@ func (d *demo) findDevnet() (string, error) {
 // at the end.
 func (d *demo) makeDir() (cleanup func(), err error) {
 	if d.dir == "" {
+		d.temporary = true
 		d.dir, err = os.MkdirTemp("", "hsmsigner-demo-")
 		return func() { _ = os.RemoveAll(d.dir) }, err
 	}

@@ -14,7 +14,7 @@ const bannerText = `
 
   JSON-RPC   http://{{.RPC}}        WebSocket  ws://{{.RPC}}
   Metrics    http://{{.Admin}}/metrics
-  Account    {{.Account}}   (10,000 ether, chain {{.Chain}})
+  Account    {{.Account}}   (funded with 10,000 ether on chain {{.Chain}})
 
   Send with curl:
 
@@ -34,8 +34,8 @@ import { createWalletClient, http } from "viem"
 const wallet = createWalletClient({ account: "{{.Account}}", transport: http("http://{{.RPC}}") })
 console.log(await wallet.sendTransaction({ to: "{{.Target}}", value: 1n, chain: null }))'
 
-  Files and logs: {{.Dir}}{{if not .Once}}
-  Ctrl-C stops everything.{{end}}
+{{if .Once}}  Without --once it keeps running until Ctrl-C.{{else}}  Files and logs: {{.Dir}}
+  Ctrl-C stops everything{{if .Temporary}} and removes the files{{end}}.{{end}}
 ────────────────────────────────────────────────────────────────────────────────
 `
 
@@ -44,7 +44,7 @@ func (d *demo) banner() {
 	// The template is a constant and its data has no methods: it cannot fail.
 	_ = template.Must(template.New("banner").Parse(bannerText)).Execute(&b, map[string]any{
 		"RPC": d.rpc, "Admin": d.http, "Account": d.account.Hex(), "Chain": d.chain,
-		"Target": demoTarget, "Dir": d.dir, "Once": d.once,
+		"Target": demoTarget, "Dir": d.dir, "Temporary": d.temporary, "Once": d.once,
 	})
 	_, _ = d.out.Write([]byte(b.String()))
 }
