@@ -89,11 +89,9 @@ func (s *Server) readPost(w http.ResponseWriter, r *http.Request, mem *claim) (v
 	}()
 	err := errTooLarge
 	if r.ContentLength <= limit {
-		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(time.Now().Add(s.cfg.Limits.ReadTime))
+		// net/http lifts the deadline at the end of the body.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.Limits.ReadTime))
 		*buf, err = readBody(r.Body, *buf, limit, mem)
-		// Left standing it would cut off the request while it is at work.
-		_ = control.SetReadDeadline(time.Time{})
 	}
 	switch {
 	case err == nil:

@@ -216,33 +216,49 @@ func TestSubscriptionHasAnIDOfOurOwnAndEnds(t *testing.T) {
 
 func TestAnswerOfASubscriptionComesBeforeItsEvents(t *testing.T) {
 	r, chain := chained(t)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-				chain.Mine()
-			}
+	entered, leave := make(chan struct{}), make(chan struct{})
+	r.hand.hold = func(context.Context) error { close(entered); <-leave; return nil }
+	c := r.socket()
+	// The transaction keeps the answer of the whole batch back, while blocks
+	// come in.
+	c.send(`[{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]},{"jsonrpc":"2.0","id":2,"method":"eth_sendTransaction","params":[{"from":"` + r.own() + `","to":"` + to + `"}]}]`)
+	<-entered
+	eventually(t, "subscribed", func() bool { return chain.Subscriptions() == 1 })
+	for range 3 {
+		chain.Mine()
+	}
+	time.Sleep(50 * time.Millisecond) // for the events to reach the door
+	close(leave)
+	chain.Mine()
+	if first := c.read(); !strings.HasPrefix(first, `[{"jsonrpc":"2.0","id":1,"result":"0x`) {
+		t.Fatalf("%s", first)
+	}
+	for want := range 4 {
+		if next := c.read(); !strings.Contains(next, fmt.Sprintf(`"number":"%#x"`, want+1)) {
+			t.Fatalf("want block %d, got %s", want+1, next)
 		}
-	})
-	defer wg.Wait()
-	defer close(stop)
-	for range 20 {
-		for _, msg := range []string{
-			`{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}`,
-			`[{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]},{"jsonrpc":"2.0","id":2,"method":"eth_subscribe","params":["newHeads"]}]`,
-		} {
-			c = r.socket()
-			if first := c.ask(msg); strings.Contains(first, "eth_subscription") {
-				t.Fatalf("%s", first)
-			}
-			if next := c.read(); !strings.Contains(next, "eth_subscription") {
-				t.Fatalf("%s", next)
-			}
-			_ = c.ws.CloseNow()
+	}
+}
+
+func TestNotificationsThatLagTooFarEndTheSocket(t *testing.T) {
+	for name, c := range map[string]struct{ size, fit int }{
+		"by bytes":  {2 << 10, 8},
+		"by number": {1, queueLength},
+	} {
+		var ended bool
+		k := &socket{
+			server: &Server{cfg: Config{Limits: Limits{SendBuffer: 16 << 10}}},
+			out:    make(chan frame, queueLength),
+			cancel: func() { ended = true },
+		}
+		for range c.fit {
+			k.notify(make([]byte, c.size))
+		}
+		if ended {
+			t.Errorf("%s: too early", name)
+		}
+		if k.notify(make([]byte, c.size)); !ended {
+			t.Errorf("%s: one too many is taken", name)
 		}
 	}
 }
@@ -449,14 +465,17 @@ func TestIdleAndDeadSocketsAreClosed(t *testing.T) {
 }
 
 func TestMessagesThatEndASocket(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Limits.ReadTime = 200 * time.Millisecond })
-	big := r.socket()
+	big := newRig(t).socket()
+	if got := big.ask(strings.Repeat(" ", 1<<20-len(ping)) + ping); got != `{"jsonrpc":"2.0","id":1,"result":"0x1"}` {
+		t.Errorf("exactly the limit: %s", got)
+	}
 	_ = big.ws.Write(limited(t), websocket.MessageText, make([]byte, 1<<20+1))
 	// What of the message was not read resets the connection, sometimes before
 	// the client has seen why.
 	if code, _ := big.closed(); code != websocket.StatusMessageTooBig && code != -1 {
 		t.Errorf("too big: %d", code)
 	}
+	r := newRig(t, func(c *Config) { c.Limits.ReadTime = 200 * time.Millisecond })
 	binary := r.socket()
 	_ = binary.ws.Write(limited(t), websocket.MessageBinary, []byte(ping))
 	if code, _ := binary.closed(); code != websocket.StatusUnsupportedData {
