@@ -74,6 +74,9 @@ func Start(opts Options) (*Devnet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devnet: %w", err)
 	}
+	if err := tryListen(host, port); err != nil {
+		return nil, fmt.Errorf("devnet: %w", err)
+	}
 	stack, err := node.New(nodeConfig(host, port, opts.AllowRemote))
 	if err != nil {
 		return nil, fmt.Errorf("devnet: %w", err)
@@ -153,6 +156,16 @@ func listenAddress(s string, remote bool) (string, int, error) {
 		return "", 0, fmt.Errorf("address %q is not loopback: anybody who reaches it could use this chain (--allow-remote permits it)", s)
 	}
 	return host, int(port), nil
+}
+
+// tryListen finds out that a port is taken before anything is started:
+// go-ethereum's node, half started, does not stop all that it began.
+func tryListen(host string, port int) error {
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 func nodeConfig(host string, port int, remote bool) *node.Config {

@@ -21,7 +21,16 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/node"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain finds goroutines that outlive Close, except two of go-ethereum's own:
+// one set for the whole process, and goleveldb's, which ends 30 s after its
+// database.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(
+		m,
+		goleak.IgnoreAnyFunction("github.com/ethereum/go-ethereum/core.(*txSenderCacher).cache"),
+		goleak.IgnoreAnyFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"),
+	)
+}
 
 func rich(t *testing.T) (*ecdsa.PrivateKey, common.Address) {
 	t.Helper()

@@ -86,8 +86,8 @@ func TestNodeWithoutBatchesGetsSingleCalls(t *testing.T) {
 		"reth": func(w http.ResponseWriter) {
 			_, _ = io.WriteString(w, `{"id":null,"error":{"code":-32005,"message":"Batched requests are not supported by this server"}}`)
 		},
-		"HTTP 400":      func(w http.ResponseWriter) { http.Error(w, "bad request", 400) },
-		"payload limit": func(w http.ResponseWriter) { http.Error(w, "too large", 413) },
+		"HTTP 400":      func(w http.ResponseWriter) { http.Error(w, "bad request", http.StatusBadRequest) },
+		"payload limit": func(w http.ResponseWriter) { http.Error(w, "too large", http.StatusRequestEntityTooLarge) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			batches, singles := 0, 0

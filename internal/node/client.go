@@ -70,6 +70,7 @@ type Client struct {
 	pin     pin
 	verify  coalescer
 	stats   recorder
+	scratch scratch
 	feed    *feed
 	closed  chan struct{}
 	once    sync.Once

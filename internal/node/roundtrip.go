@@ -13,6 +13,7 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -60,41 +61,67 @@ func (c *Client) postOnce(ctx context.Context, body []byte, extra http.Header) (
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := readLimited(resp.Body, resp.ContentLength, c.cfg.MaxResponse)
+	answer, err := c.scratch.readLimited(resp.Body, resp.ContentLength, c.cfg.MaxResponse)
 	return resp.StatusCode, answer, err
+}
+
+// scratch holds buffers for answers of unannounced length, which would else be
+// grown, and thrown away, several times over.
+type scratch struct{ pool sync.Pool }
+
+// maxScratch bounds what is kept between answers.
+const maxScratch = 4 << 20
+
+func (s *scratch) get() []byte {
+	if b, ok := s.pool.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 16<<10)
+}
+
+func (s *scratch) put(b []byte) {
+	if cap(b) <= maxScratch {
+		b = b[:cap(b)]
+		s.pool.Put(&b)
+	}
 }
 
 // readLimited reads up to limit bytes. The length that the node announces is
 // believed up to a megabyte only, so that memory is spent on what has come
 // and not on what was promised.
-func readLimited(r io.Reader, announced, limit int64) ([]byte, error) {
+func (s *scratch) readLimited(r io.Reader, announced, limit int64) ([]byte, error) {
 	if announced > limit {
-		return nil, &fault{ErrTooLarge, "more than " + strconv.FormatInt(limit, 10) + " bytes"}
+		return nil, tooLarge(limit)
 	}
-	size := announced
-	if size < 0 {
-		size = 4 << 10
+	if announced >= 0 && announced <= 1<<20 {
+		buf := make([]byte, announced)
+		_, err := io.ReadFull(r, buf)
+		return buf, err
 	}
-	// One byte more than announced, so that the end is seen without growing.
-	buf := make([]byte, 0, min(size, 1<<20)+1)
-	for {
-		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(2*int64(cap(buf)), limit+1))
+	buf := s.get()
+	defer func() { s.put(buf) }()
+	for n := 0; ; {
+		if n == len(buf) {
+			grown := make([]byte, min(2*int64(len(buf)), max(limit+1, int64(n)+1)))
 			copy(grown, buf)
-			buf = grown
+			buf = grown // the small one is not kept: the pool learns the usual size
 		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if int64(len(buf)) > limit {
-			return nil, &fault{ErrTooLarge, "more than " + strconv.FormatInt(limit, 10) + " bytes"}
+		m, err := r.Read(buf[n:])
+		n += m
+		if int64(n) > limit {
+			return nil, tooLarge(limit)
 		}
 		if err == io.EOF {
-			return buf, nil
+			return append([]byte(nil), buf[:n]...), nil
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
+}
+
+func tooLarge(limit int64) error {
+	return &fault{ErrTooLarge, "more than " + strconv.FormatInt(limit, 10) + " bytes"}
 }
 
 // merge adds a caller's headers to ours. What identifies us to the node or

@@ -112,3 +112,13 @@ func BenchmarkScanEnvelope(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkScanLongString(b *testing.B) {
+	text := []byte(`{"jsonrpc":"2.0","id":1,"result":"0x` + strings.Repeat("ab", 1<<19) + `"}`)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := parseSingle(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
