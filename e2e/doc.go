@@ -4,7 +4,7 @@
 // node on the other, and between them the daemon as a process of its own, as it is
 // shipped. What the tests claim is read from the chain, never from the daemon.
 //
-// They need `npm ci` in e2e/clients once (`make test` does it) and Node.js 20.
+// They need `npm ci` in e2e/clients once (`make test` does it) and Node.js 18.
 //
 //	go test ./e2e/                     all
 //	E2E_KILL_ROUNDS=3 go test ./e2e/   fewer rounds of kill -9

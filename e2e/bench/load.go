@@ -26,6 +26,7 @@ type Sample struct {
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
 	Count     int           `json:"count"`
+	CPU       time.Duration `json:"cpu_ns,omitempty"` // that the daemon used per request; 0: not known
 }
 
 // conn is one keep-alive HTTP connection. It does as little as possible itself,

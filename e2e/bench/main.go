@@ -5,7 +5,7 @@
 // the node directly and beside a bare reverse proxy, all within one run on one
 // machine. Only the ratios mean something elsewhere.
 //
-//	go run ./e2e/bench [-json file] [-dir folder] [-seconds n]
+//	go run ./e2e/bench [-json file] [-dir folder] [-seconds n] [-only part]
 //
 // The node is the stub of internal/node/nodetest in a process of its own: it
 // answers faster than a real node, so that the daemon's own cost shows. The load is
@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	jsonFile := flags.String("json", "", "also write the results to this `file`")
 	dir := flags.String("dir", "", "`folder` for the daemon's database; its disk is measured too (default: the system's temporary folder)")
 	seconds := flags.Float64("seconds", 2, "length of one measurement, `s`")
+	only := flags.String("only", "", "measure one `part`: passthrough or send (default: both)")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -50,7 +51,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench: -seconds must be above 0 and at most 60")
 		return 2
 	}
-	report, err := measure(ctx, *dir, time.Duration(*seconds*float64(time.Second)), stderr)
+	if *only != "" && *only != "passthrough" && *only != "send" {
+		fmt.Fprintf(stderr, "bench: -only is %q; want passthrough or send\n", *only)
+		return 2
+	}
+	report, err := measure(ctx, *dir, *only, time.Duration(*seconds*float64(time.Second)), stderr)
 	if err == nil {
 		report.write(stdout)
 		if *jsonFile != "" {
@@ -65,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // measure runs everything, and stops all processes before it returns.
-func measure(ctx context.Context, dir string, length time.Duration, log io.Writer) (report *Report, err error) {
+func measure(ctx context.Context, dir, only string, length time.Duration, log io.Writer) (report *Report, err error) {
 	h, err := newHost(dir, log)
 	if err != nil {
 		return nil, err
@@ -90,13 +95,17 @@ func measure(ctx context.Context, dir string, length time.Duration, log io.Write
 	if report.Costs, err = singleCosts(h.TempDir()); err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(log, "pass-through …")
-	if report.PassThrough, err = passThrough(ctx, h, bin, length); err != nil {
-		return nil, err
+	if only != "send" {
+		fmt.Fprintln(log, "pass-through …")
+		if report.PassThrough, err = passThrough(ctx, h, bin, length); err != nil {
+			return nil, err
+		}
 	}
-	fmt.Fprintln(log, "send …")
-	if report.Send, err = send(ctx, h, bin, 2*length); err != nil {
-		return nil, err
+	if only != "passthrough" {
+		fmt.Fprintln(log, "send …")
+		if report.Send, err = send(ctx, h, bin, 2*length); err != nil {
+			return nil, err
+		}
 	}
 	return report, nil
 }

@@ -25,16 +25,23 @@ func (r *Report) write(out io.Writer) {
 	fmt.Fprintf(out, "sign and recover on one core: %s (%.0f/s); append 4 KiB and fdatasync: %s (%.0f/s)\n\n",
 		r.Costs.SignRecover.Round(100*time.Nanosecond), rate(r.Costs.SignRecover), r.Costs.Sync.Round(time.Microsecond), rate(r.Costs.Sync))
 	table(w, fmt.Sprintf("eth_blockNumber, %d connections", readers), r.PassThrough)
-	fmt.Fprintln(w)
 	table(w, fmt.Sprintf("one address, %d connections", senders), r.Send)
 	w.Flush()
 }
 
 func table(w io.Writer, title string, samples []Sample) {
-	fmt.Fprintf(w, "%s\tper second\tp50\tp99\tratio\t\n", title)
-	for _, s := range samples {
-		fmt.Fprintf(w, "%s\t%.0f\t%s\t%s\t%.2f\t\n", s.Name, s.PerSecond, short(s.P50), short(s.P99), s.PerSecond/samples[0].PerSecond)
+	if len(samples) == 0 {
+		return
 	}
+	fmt.Fprintf(w, "%s\tper second\tp50\tp99\tratio\tdaemon's CPU\t\n", title)
+	for _, s := range samples {
+		cpu := ""
+		if s.CPU > 0 {
+			cpu = short(s.CPU)
+		}
+		fmt.Fprintf(w, "%s\t%.0f\t%s\t%s\t%.2f\t%s\t\n", s.Name, s.PerSecond, short(s.P50), short(s.P99), s.PerSecond/samples[0].PerSecond, cpu)
+	}
+	fmt.Fprintln(w)
 }
 
 func short(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/1e6) }

@@ -39,6 +39,7 @@ func send(ctx context.Context, h *host, bin harness.Binaries, length time.Durati
 	daemon := startDaemon(h, bin, node)
 	from := daemon.Addresses[0]
 	body := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":1,"method":"eth_sendTransaction","params":[{"from":"%s","to":"%s","value":"0x1","gas":"0x5208","maxFeePerGas":"0x77359400","maxPriorityFeePerGas":"0x1"}]}`, from, receiver())
+	before := daemon.CPUTime()
 	signed, err := load(ctx, "hsmsigner signs and sends", strings.TrimPrefix(daemon.URL, "http://"), senders, length, func() ([]byte, error) { return body, nil })
 	if err != nil {
 		return nil, err
@@ -46,6 +47,8 @@ func send(ctx context.Context, h *host, bin harness.Binaries, length time.Durati
 	if err := allMined(ctx, node, from, signed.Count); err != nil {
 		return nil, err
 	}
+	// Tracking them to their confirmation belongs to what they cost.
+	signed.CPU = (daemon.CPUTime() - before) / time.Duration(signed.Count)
 	return []Sample{direct, signed}, nil
 }
 

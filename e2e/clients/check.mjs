@@ -5,6 +5,7 @@
 // "not ok - …", then exit code 0 or 1. A failed check ends the script, since the
 // next ones build on it.
 
+import { webcrypto as crypto } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
 const need = (name) => {
