@@ -38,7 +38,7 @@ type Config struct {
 	Metrics http.Handler
 	Store   Check
 	Wallets []Wallet
-	Hosts   []string          // allowed in the Host header beside loopback names and the listener's own
+	Hosts   []string           // allowed in the Host header beside loopback names and the listener's own
 	Explain func(error) string // words an error for people without revealing anything
 }
 
