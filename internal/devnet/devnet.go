@@ -13,6 +13,7 @@
 package devnet
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -161,7 +162,7 @@ func listenAddress(s string, remote bool) (string, int, error) {
 // tryListen finds out that a port is taken before anything is started:
 // go-ethereum's node, half started, does not stop all that it began.
 func tryListen(host string, port int) error {
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return err
 	}

@@ -215,6 +215,8 @@ func (h *hand) Fill(_ context.Context, args tx.Args) (*types.Transaction, error)
 	return types.NewTx(h.unsigned(args)), nil
 }
 
+func (h *hand) Owns(a common.Address) bool { return h.Has(a) }
+
 func (h *hand) PendingNonce(context.Context, common.Address) (uint64, error) {
 	return h.next, h.fail
 }

@@ -166,15 +166,16 @@ func rawArg(r *request) ([]byte, bool) {
 	return raw, err == nil
 }
 
-// rawIsOwn finds raw transactions that one of our accounts signed: the
-// manager must know of them. What we cannot read is the node's to refuse.
+// rawIsOwn finds raw transactions that an account of this signer signed,
+// whichever wallet has it: the manager must know of them, and refuses what it
+// cannot take in. What we cannot read is the node's to refuse.
 func rawIsOwn(c *call, r *request) bool {
 	raw, ok := rawArg(r)
 	if !ok {
 		return false
 	}
-	_, from, err := tx.DecodeRaw(raw)
-	return err == nil && c.door.Accounts.Has(from)
+	from, ok := tx.RawSender(raw)
+	return ok && c.door.Sender.Owns(from)
 }
 
 func sendRawTransaction(ctx context.Context, c *call, r *request) ([]byte, error) {

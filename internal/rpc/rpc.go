@@ -77,6 +77,9 @@ type Sender interface {
 	// the work and the waiting overlap. wait gives the hash, or the error that
 	// the caller should see; if its own ctx ends first, the outcome is open.
 	Begin(ctx context.Context, p auth.Principal, r txmgr.SendRequest) (wait func(ctx context.Context) (common.Hash, error))
+	// Owns reports whether an account of any wallet of this signer has this
+	// address. It does not block.
+	Owns(account common.Address) bool
 	// SendRaw takes a transaction that one of the wallet's accounts signed
 	// already. If handled is false it is to be passed to the node.
 	SendRaw(ctx context.Context, p auth.Principal, raw []byte) (hash common.Hash, handled bool, err error)

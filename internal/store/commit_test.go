@@ -156,7 +156,7 @@ func TestLostTransactionIsToldToAllWhoSharedIt(t *testing.T) {
 	start := func(fn func()) {
 		before := len(db.queue)
 		wg.Go(fn)
-		for len(db.queue) == before { //nolint:revive // the queue has no other sign
+		for len(db.queue) == before {
 		}
 	}
 	start(func() { firstErr = db.Write(context.Background(), func(w *Writer) error { return w.InsertTx(first) }) })

@@ -47,3 +47,16 @@ func inUse(dir string, file *os.File) error {
 	}
 	return fmt.Errorf("%w: %s is used by %s; stop it first, or give this one a data directory of its own", ErrInUse, dir, who)
 }
+
+// fileIdentity tells a file from a copy of it: its inode. Moving it within one
+// file system keeps it; "" if it is not known.
+func fileIdentity(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return "inode " + strconv.FormatUint(uint64(s.Ino), 10)
+	}
+	return ""
+}

@@ -47,6 +47,7 @@ type DB struct {
 	writePool *sql.DB // one connection; nil when read-only
 	queue     chan *request
 	done      chan struct{} // closed when the writer has ended
+	mark      highWater     // how far the database has come, noted beside it
 	unsettled atomic.Bool   // a COMMIT failed and no later one has succeeded yet
 
 	mu     sync.RWMutex // held shared while sending on queue, else closing it would panic the sender
@@ -71,6 +72,10 @@ func OpenSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	db, err := openWriter(ctx, cfg, lock)
 	if err != nil {
 		_ = lock.Close()
+		return nil, err
+	}
+	if err := db.freezeRestored(ctx); err != nil {
+		_ = db.Close()
 		return nil, err
 	}
 	return db, nil
@@ -178,6 +183,7 @@ func (db *DB) Close() error {
 
 	if db.queue != nil {
 		<-db.done
+		db.mark.stop()
 	}
 	// The writer goes last: closing the last connection folds the journal into
 	// the database, which a reader's connection may not do.

@@ -184,3 +184,19 @@ func RPCTransaction(t *types.Transaction, from common.Address) (json.RawMessage,
 	out = append(out, `",`...)
 	return append(out, b[1:]...), nil
 }
+
+// RawSender recovers who signed a raw transaction, one that [DecodeRaw] would
+// refuse included, such as a replayable one: whoever owns the account has to
+// know of it. ok is false if it cannot be read.
+func RawSender(raw []byte) (from common.Address, ok bool) {
+	t := new(types.Transaction)
+	if len(raw) > maxRaw || t.UnmarshalBinary(raw) != nil || !isSigned(t) {
+		return from, false
+	}
+	var signer types.Signer = types.HomesteadSigner{}
+	if t.Protected() {
+		signer = types.LatestSignerForChainID(t.ChainId())
+	}
+	from, err := types.Sender(signer, t)
+	return from, err == nil
+}

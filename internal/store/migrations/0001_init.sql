@@ -132,3 +132,9 @@ CREATE TABLE audit_outcome (
     error      TEXT NOT NULL
 );
 CREATE INDEX audit_outcome_intent ON audit_outcome (intent);
+
+-- What the database knows of itself.
+CREATE TABLE meta (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);

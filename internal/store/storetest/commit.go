@@ -23,7 +23,7 @@ var commitTests = []test{
 			}
 			return errWanted
 		})
-		if err != errWanted { //nolint:errorlint // verbatim
+		if err != errWanted {
 			t.Fatalf("got %v", err)
 		}
 		_, err = db.Tx(t.Context(), tx.ID)
