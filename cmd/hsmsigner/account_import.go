@@ -21,7 +21,8 @@ import (
 const maxKeyFile = 64 << 10
 
 func (a *app) accountImportCommand() *cobra.Command {
-	var name, passwordFile string
+	var target keyTarget
+	var passwordFile string
 	cmd := &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Import a key into a keystore wallet",
@@ -41,12 +42,12 @@ and in the history of the shell.`,
 				return err
 			}
 			defer clear(secret)
-			return a.addAccount(cmd, name, func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error) {
+			return a.addAccount(cmd, target, func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error) {
 				return keystore.Import(dir, secret, password, cost)
 			})
 		},
 	}
-	a.walletFlag(cmd, &name, "the wallet; not needed if there is only one")
+	a.targetFlags(cmd, &target)
 	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`file` with the password of FILE")
 	return cmd
 }

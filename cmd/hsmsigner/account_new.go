@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) accountNewCommand() *cobra.Command {
-	var name string
+	var target keyTarget
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Make a new account in a keystore wallet",
@@ -28,11 +28,22 @@ a .password file beside the key. A running daemon notices the new file.`,
   hsmsigner account new --wallet treasury --output json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.addAccount(cmd, name, keystore.Create)
+			return a.addAccount(cmd, target, keystore.Create)
 		},
 	}
-	a.walletFlag(cmd, &name, "the wallet; not needed if there is only one")
+	a.targetFlags(cmd, &target)
 	return cmd
+}
+
+// keyTarget is where a key goes, and how dear its encryption is.
+type keyTarget struct {
+	wallet string
+	light  bool
+}
+
+func (a *app) targetFlags(cmd *cobra.Command, target *keyTarget) {
+	a.walletFlag(cmd, &target.wallet, "the wallet; not needed if there is only one")
+	cmd.Flags().BoolVar(&target.light, "light-kdf", false, "encrypt with little memory and time, for keys that guard nothing")
 }
 
 // createdAccount is what account new and account import say.
@@ -46,19 +57,23 @@ type createdAccount struct {
 type addKey func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error)
 
 // addAccount adds a key to the keystore of a wallet.
-func (a *app) addAccount(cmd *cobra.Command, name string, add addKey) error {
+func (a *app) addAccount(cmd *cobra.Command, target keyTarget, add addKey) error {
 	c, err := a.load(cmd)
 	if err != nil {
 		return err
 	}
-	w, err := wallet(c, name)
+	w, err := wallet(c, target.wallet)
 	if err != nil {
 		return err
 	}
 	if w.Details.Provider != "keystore" {
 		return fmt.Errorf("wallet %s has the provider %s: keys are made there, not here", w.Name, w.Details.Provider)
 	}
-	path, address, err := addToKeystore(w.Details, add)
+	cost := keystore.StandardScrypt
+	if target.light {
+		cost = keystore.LightScrypt
+	}
+	path, address, err := addToKeystore(w.Details, cost, add)
 	if err != nil {
 		return err
 	}
@@ -69,7 +84,7 @@ func (a *app) addAccount(cmd *cobra.Command, name string, add addKey) error {
 
 // addToKeystore adds a key under the common password, or else under a random
 // one that is put beside the key file.
-func addToKeystore(d config.Details, add addKey) (string, common.Address, error) {
+func addToKeystore(d config.Details, cost keystore.ScryptParams, add addKey) (string, common.Address, error) {
 	password, err := d.UserSecret.Reveal()
 	if err != nil {
 		return "", common.Address{}, fmt.Errorf("details.user_secret: %w", err)
@@ -78,7 +93,7 @@ func addToKeystore(d config.Details, add addKey) (string, common.Address, error)
 	if own {
 		password = rand.Text()
 	}
-	path, address, err := add(d.Path, []byte(password), keystore.StandardScrypt)
+	path, address, err := add(d.Path, []byte(password), cost)
 	if err != nil || !own {
 		return path, address, err
 	}

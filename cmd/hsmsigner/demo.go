@@ -54,6 +54,7 @@ type demo struct {
 	dir    string
 	devnet string
 
+	temporary       bool // dir goes at the end
 	account         common.Address
 	chain           uint64
 	node, rpc, http string // host:port of the chain, the RPC door and the admin listener

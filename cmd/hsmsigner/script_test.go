@@ -33,9 +33,10 @@ func TestCommandLine(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits,
-			"seed":  seed,
-			"desk":  desk,
+			"exits":    exits,
+			"seed":     seed,
+			"desk":     desk,
+			"waitfile": waitfile,
 		},
 	})
 }
@@ -50,6 +51,17 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// waitfile waits until a file is there.
+func waitfile(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("there is no %s after 30 s", args[0])
 }
 
 const seededSender = "1337-aabbccdd-0x00000000000000000000000000000000000000aa"

@@ -84,7 +84,7 @@ wallets:
 		}
 	})
 	for end := time.Now().Add(10 * time.Second); ; {
-		r, err := http.Get("http://" + d.admin + "/readyz") //nolint:noctx // a test's own daemon
+		r, err := http.Get("http://" + d.admin + "/readyz")
 		if err == nil {
 			_ = r.Body.Close()
 			if r.StatusCode == http.StatusOK {
@@ -109,7 +109,7 @@ func (d *daemon) write(name, text string) {
 func (d *daemon) call(client *http.Client, url, method, params string) (int, string) {
 	d.t.Helper()
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":%s}`, method, params)
-	r, err := client.Post(url, "application/json", strings.NewReader(body)) //nolint:noctx // a test's own daemon
+	r, err := client.Post(url, "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -132,7 +132,7 @@ func TestTransactionThroughTheWholeDaemon(t *testing.T) {
 			t.Fatalf("%d %s", status, body)
 		}
 	}
-	r, err := http.Get("http://" + d.admin + "/metrics") //nolint:noctx // a test's own daemon
+	r, err := http.Get("http://" + d.admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestTransactionThroughTheWholeDaemon(t *testing.T) {
 func TestReadinessNamesWhatIsWrong(t *testing.T) {
 	d := startDaemon(t, none)
 	d.chain.SetChainID(5)
-	r, err := http.Get("http://" + d.admin + "/readyz?wallet=treasury") //nolint:noctx // a test's own daemon
+	r, err := http.Get("http://" + d.admin + "/readyz?wallet=treasury")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ func TestErrorsKeepTheirKindAndWords(t *testing.T) {
 			t.Errorf("%v: got %v, want %q", c.action, err, c.text)
 		}
 		for _, kind := range []error{control.ErrNotFound, control.ErrRefused, control.ErrNotRunning} {
-			if errors.Is(err, kind) != (kind == c.kind) { //nolint:errorlint // which sentinel of the table it is
+			if errors.Is(err, kind) != (kind == c.kind) {
 				t.Errorf("%v: is %v", err, kind)
 			}
 		}

@@ -73,6 +73,7 @@ type Page struct {
 // checked. Package secp makes it canonical and package wallet checks it.
 type Signature struct {
 	R, S      [32]byte // big-endian, left-padded
+	Hint      byte     // the recovery id, where the backend happens to know it; tried first, never trusted
 	RequestID string   // the provider's id of this request, for the audit row; may be empty
 }
 

@@ -53,6 +53,20 @@ func TestRandomSignaturesComeOutCanonical(t *testing.T) {
 	}
 }
 
+func TestWrongHintChangesNothing(t *testing.T) {
+	for range 100 {
+		k := signRandom(t, randomSecret(t))
+		for _, s := range [][32]byte{k.sig.S, flip(k.sig.S)} {
+			for _, hint := range []byte{0, 1, 2, 0xff} {
+				sig, err := secp.FinishHinted(k.pub.Address(), k.digest, k.sig.R, s, hint)
+				if err != nil || sig != k.sig {
+					t.Fatalf("FinishHinted with hint %d = %+v, %v; want %+v", hint, sig, err, k.sig)
+				}
+			}
+		}
+	}
+}
+
 func TestAnotherKeysSignatureIsErrWrongKey(t *testing.T) {
 	a := signRandom(t, randomSecret(t))
 	b := signRandom(t, randomSecret(t))

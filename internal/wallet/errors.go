@@ -22,12 +22,12 @@ var (
 	ErrClosed = errors.New("wallet is closed")
 )
 
-// UnknownAccountError: the address is not an account of this wallet.
+// UnknownAccountError says that the address is not an account of this wallet.
 type UnknownAccountError struct{ Address common.Address }
 
 func (e *UnknownAccountError) Error() string { return "unknown account " + e.Address.Hex() }
 
-// UnusableError: the account is known and must not sign now.
+// UnusableError says that the account is known and must not sign now.
 type UnusableError struct {
 	Address common.Address
 	Reason  string
@@ -37,7 +37,7 @@ func (e *UnusableError) Error() string {
 	return fmt.Sprintf("account %s cannot sign: %s", e.Address.Hex(), e.Reason)
 }
 
-// RequestError: what was asked to be signed is not something this wallet
+// RequestError says that what was asked to be signed is not something this wallet
 // signs. The backend was not asked.
 type RequestError struct{ Reason string }
 

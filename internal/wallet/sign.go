@@ -108,7 +108,7 @@ func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome
 	}
 	var sig secp.Signature
 	if err == nil {
-		sig, err = secp.Finish(j.address, j.digest, raw.R, raw.S)
+		sig, err = secp.FinishHinted(j.address, j.digest, raw.R, raw.S, raw.Hint)
 	}
 	if err == nil {
 		outcome.Hash, err = j.seal(sig)

@@ -71,7 +71,7 @@ func (w *Wallet) transactionJob(p auth.Principal, addr common.Address, action au
 			if err != nil {
 				return common.Hash{}, err
 			}
-			if err := w.checkSigned(candidate, digest, addr); err != nil {
+			if err := w.checkSigned(candidate, digest, sig); err != nil {
 				return common.Hash{}, err
 			}
 			*signed = candidate
@@ -81,8 +81,11 @@ func (w *Wallet) transactionJob(p auth.Principal, addr common.Address, action au
 }
 
 // checkSigned reads the bytes that would leave as a node will read them: they
-// must be the transaction that was judged, by the account that was asked.
-func (w *Wallet) checkSigned(signed *types.Transaction, digest common.Hash, addr common.Address) error {
+// must be the transaction that was judged, with the signature that was found
+// to recover to the account. A node recovers the sender from exactly these,
+// digest and signature, so recovering it here once more could only say the
+// same; it is the dearest thing that happens to a transaction.
+func (w *Wallet) checkSigned(signed *types.Transaction, digest common.Hash, sig secp.Signature) error {
 	raw, err := signed.MarshalBinary()
 	if err != nil {
 		return fmt.Errorf("encode signed transaction: %w", err)
@@ -91,16 +94,31 @@ func (w *Wallet) checkSigned(signed *types.Transaction, digest common.Hash, addr
 	if err := read.UnmarshalBinary(raw); err != nil {
 		return fmt.Errorf("read back signed transaction: %w", err)
 	}
-	sender, err := types.Sender(types.LatestSignerForChainID(w.cfg.ChainID), &read)
 	switch {
-	case err != nil:
-		return fmt.Errorf("recover sender of signed transaction: %w", err)
-	case sender != addr:
-		return fmt.Errorf("signed transaction is from %s: %w", sender.Hex(), secp.ErrWrongKey)
+	// The digest is made with the wallet's chain id, whatever the transaction
+	// names: that it names the same has to be looked at for itself.
+	case read.ChainId().Cmp(w.cfg.ChainID) != 0:
+		return fmt.Errorf("signed transaction reads back as one of chain %s: %w", read.ChainId(), secp.ErrMalformed)
 	case tx.Digest(&read, w.cfg.ChainID) != digest, read.Hash() != signed.Hash():
 		return fmt.Errorf("signed transaction reads back as another one: %w", secp.ErrMalformed)
+	case !w.carries(&read, sig):
+		return fmt.Errorf("signed transaction reads back with another signature: %w", secp.ErrMalformed)
 	}
 	return nil
+}
+
+// carries reports whether t has this very signature: in a legacy transaction v
+// is the recovery id + 35 + 2 × chain id (EIP-155), in all others the id.
+func (w *Wallet) carries(t *types.Transaction, sig secp.Signature) bool {
+	v := new(big.Int)
+	if t.Type() == types.LegacyTxType {
+		v.Lsh(w.cfg.ChainID, 1)
+		v.Add(v, big.NewInt(35))
+	}
+	v.Add(v, big.NewInt(int64(sig.V)))
+	r, s := new(big.Int).SetBytes(sig.R[:]), new(big.Int).SetBytes(sig.S[:])
+	got := signatureOf(t)
+	return got[0].Cmp(v) == 0 && got[1].Cmp(r) == 0 && got[2].Cmp(s) == 0
 }
 
 func (w *Wallet) checkAccepted(intentID string, action audit.Action, addr common.Address, unsigned *types.Transaction) error {

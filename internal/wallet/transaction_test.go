@@ -18,6 +18,8 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
+	"github.com/hsmsigner/hsmsigner/internal/secp"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
 
 // everyType returns one unsigned transaction of each type for a chain.
@@ -224,6 +226,51 @@ func TestRepairNeedsNoPolicyAndMovesNothing(t *testing.T) {
 		var refused *RequestError
 		if _, _, err := w.SignAccepted(t.Context(), auth.System, "i", audit.Repair, addr, fill(change)); !errors.As(err, &refused) {
 			t.Errorf("a repair with %s gives %v", name, err)
+		}
+	}
+}
+
+func TestOnlyTheBytesThatWereSignedMayLeave(t *testing.T) {
+	v := newVault(t, 1)
+	addr := v.address("key-0")
+	w := openWallet(t, v, newDisk(t), nil)
+	elsewhere := everyType(t, big.NewInt(5))
+	for name, unsigned := range everyType(t, testChain) {
+		signed, err := w.SignTransaction(t.Context(), alice, addr, unsigned)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		digest := tx.Digest(unsigned, testChain)
+		_, r, s := signed.RawSignatureValues()
+		sig := secp.Signature{R: common.BigToHash(r), S: common.BigToHash(s)}
+		if got, err := secp.Recover(digest, sig); err != nil || got != addr {
+			sig.V = 1
+		}
+		if err := w.checkSigned(signed, digest, sig); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		otherV, otherR, otherS := sig, sig, sig
+		otherV.V ^= 1
+		otherR.R[31] ^= 1
+		otherS.S[31] ^= 1
+		for what, other := range map[string]secp.Signature{"recovery id": otherV, "r": otherR, "s": otherS} {
+			if err := w.checkSigned(signed, digest, other); err == nil {
+				t.Errorf("%s: another %s goes unnoticed", name, what)
+			}
+		}
+		moved, err := tx.Signed(tx.WithNonce(unsigned, 2), testChain, sig)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := w.checkSigned(moved, digest, sig); err == nil {
+			t.Errorf("%s: another nonce goes unnoticed", name)
+		}
+		abroad, err := tx.Signed(elsewhere[name], big.NewInt(5), sig)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := w.checkSigned(abroad, digest, sig); err == nil {
+			t.Errorf("%s: another chain goes unnoticed", name)
 		}
 	}
 }

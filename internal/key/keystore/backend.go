@@ -152,7 +152,7 @@ func (ks *Keystore) SignDigest(ctx context.Context, ref key.Ref, digest [32]byte
 		if err != nil {
 			return fmt.Errorf("%w: %w", key.ErrBadResponse, err)
 		}
-		sig.R, sig.S = [32]byte(raw[:32]), [32]byte(raw[32:64])
+		sig.R, sig.S, sig.Hint = [32]byte(raw[:32]), [32]byte(raw[32:64]), raw[64]
 		return nil
 	})
 	if err != nil {

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make demo     a chain, the daemon and a transaction, from nothing (ONCE=1: and exit)
+#   make build    bin/hsmsigner and bin/devnet
+#   make test     every test: Go with the race detector, then end to end with real clients
+#   make lint     formatting, vet, staticcheck, import boundaries
+#   make fuzz     each fuzz target for FUZZTIME (FUZZ=./internal/tx for one package)
+#   make bench    pass-through and send, against going to the node directly
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := build
+
+GO       ?= go
+# A count, since a time can end a target that is at work with a false failure.
+FUZZTIME ?= 100000x
+FUZZ     ?= ./internal/...
+LINT     := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+.PHONY: demo build test lint fmt fuzz bench clean need-go clients
+
+need-go:
+	@command -v $(GO) >/dev/null || { echo "HSM Signer is built with Go 1.26 or newer: https://go.dev/dl/" >&2; exit 1; }
+
+demo: need-go
+	@echo "compiling hsmsigner and devnet (the first time takes a few minutes) …"
+	$(GO) build -trimpath -v -o bin/ ./cmd/hsmsigner ./cmd/devnet
+	exec ./bin/hsmsigner demo $(if $(ONCE),--once)
+
+build: need-go
+	$(GO) build -trimpath -o bin/ ./cmd/hsmsigner ./cmd/devnet
+
+# The JavaScript clients of the end-to-end tests, and the anvil and cast they run
+# against, as npm packages with fixed versions.
+clients: e2e/clients/node_modules/.package-lock.json
+
+e2e/clients/node_modules/.package-lock.json: e2e/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "the client tests need Node.js 18 or newer with npm: apt-get install nodejs npm" >&2; exit 1; }
+	cd e2e/clients && npm ci --no-audit --no-fund
+
+# The end-to-end tests build the programs without the race detector: they measure
+# and kill them. One summary counts both runs, and fails on a skipped test too.
+test: need-go clients
+	$(GO) vet ./...
+	$(GO) build -o bin/ ./tools/testsum
+	{ status=0
+	  $(GO) test -json -race -timeout 20m ./cmd/... ./internal/... ./tools/... || status=1
+	  $(GO) test -json -timeout 30m ./e2e/... || status=1
+	  exit $$status
+	} | ./bin/testsum
+
+lint: need-go
+	$(GO) mod tidy -diff
+	$(LINT) fmt --diff
+	$(LINT) run
+
+fmt: need-go
+	$(LINT) fmt
+
+fuzz: need-go
+	for package in $$($(GO) list $(FUZZ)); do
+	  tests=$$($(GO) test -list '^Fuzz' $$package)
+	  for target in $$(grep '^Fuzz' <<<"$$tests" || true); do
+	    echo "$$package $$target"
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package
+	  done
+	done
+
+bench: need-go
+	$(GO) run ./e2e/bench
+
+clean:
+	rm -rf bin e2e/clients/node_modules
