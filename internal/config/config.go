@@ -78,7 +78,7 @@ type Credential struct {
 type Limits struct {
 	Body          int64 // body: bytes of one request or WebSocket message; default 1MiB
 	Batch         int   // batch: requests in one JSON-RPC batch; default 100
-	Requests      int   // requests: in work at the same time, batch items counted singly; default 1024
+	Requests      int   // requests: in work at the same time, a batch counts once; default 1024
 	Connections   int   // connections: open at the same time, WebSockets among them; default 1000
 	Subscriptions int   // subscriptions: of one WebSocket; default 100
 }
@@ -115,7 +115,6 @@ type Wallet struct {
 	Expires         time.Duration   // expires: an unsent transaction fails after this; default 10m
 	Concurrency     int             // concurrency: signatures asked of the backend at the same time; default 8
 	Refresh         time.Duration   // refresh: between discoveries of the backend's keys; default 1m
-	GasMargin       int             // gas_margin: per cent added to the node's gas estimate; default 20
 }
 
 // SignTransaction says what eth_signTransaction answers.

@@ -170,7 +170,7 @@ func readLimits(v value) (Limits, error) {
 	field(o, "batch", &l.Batch, integer(1, 10_000))
 	field(o, "requests", &l.Requests, integer(1, 1_000_000))
 	field(o, "connections", &l.Connections, integer(1, 1_000_000))
-	field(o, "subscriptions", &l.Subscriptions, integer(0, 100_000))
+	field(o, "subscriptions", &l.Subscriptions, integer(1, 100_000))
 	o.done()
 	return l, nil
 }
@@ -204,7 +204,7 @@ func passThrough(v value) (string, error) {
 		}
 	}
 	switch s {
-	case "eth_accounts", "eth_fillTransaction", "eth_getTransactionCount", "health_status":
+	case "eth_accounts", "eth_chainId", "eth_fillTransaction", "eth_getTransactionCount", "eth_subscribe", "eth_unsubscribe", "health_status":
 		return "", fmt.Errorf("%s is answered by the signer itself: leave it out", s)
 	}
 	return s, nil

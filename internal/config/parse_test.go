@@ -76,7 +76,7 @@ func TestMinimalConfigHasTheDocumentedDefaults(t *testing.T) {
 			Details: Details{Provider: "keystore", Path: filepath.Join(dir, "keys")},
 			Window:  64, Confirmations: 12, SignTransaction: SignObject, RawOwn: RawAdopt,
 			TxFeeCap: big.NewInt(1e18), Expires: 10 * time.Minute, Concurrency: 8,
-			Refresh: time.Minute, GasMargin: 20,
+			Refresh: time.Minute,
 		}},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -103,7 +103,7 @@ rpc:
   hosts: [signer.example.org]
   origins: [https://app.example.org]
   methods: [eth_getProof, trace_block]
-  limits: {body: 2MiB, batch: 7, requests: 8, connections: 9, subscriptions: 0}
+  limits: {body: 2MiB, batch: 7, requests: 8, connections: 9, subscriptions: 1}
   timeout: 1m30s
 admin: {listen: 0.0.0.0:18080, tls: upstream, hosts: [signer.example.org]}
 wallets:
@@ -133,7 +133,6 @@ wallets:
     expires: 1h
     concurrency: 3
     refresh: 30s
-    gas_margin: 0
 `, 0o600)
 	c, warnings, err := Load(path)
 	if err != nil {
@@ -150,7 +149,7 @@ wallets:
 			Listen: "[::1]:18545", Auth: AuthBasic, Credentials: []Credential{{"app", pw}},
 			Hosts: []string{"signer.example.org"}, Origins: []string{"https://app.example.org"},
 			Methods: []string{"eth_getProof", "trace_block"},
-			Limits:  Limits{Body: 2 << 20, Batch: 7, Requests: 8, Connections: 9},
+			Limits:  Limits{Body: 2 << 20, Batch: 7, Requests: 8, Connections: 9, Subscriptions: 1},
 			Timeout: 90 * time.Second,
 		},
 		Admin: Admin{Listen: "0.0.0.0:18080", TLS: TLS{Upstream: true}, Hosts: []string{"signer.example.org"}},

@@ -25,7 +25,6 @@ func readWallet(v value) (Wallet, error) {
 		Expires:         10 * time.Minute,
 		Concurrency:     8,
 		Refresh:         time.Minute,
-		GasMargin:       20,
 	}
 	o := v.object()
 	need(o, "name", &w.Name, matching(walletName, walletNameWant))
@@ -44,7 +43,6 @@ func readWallet(v value) (Wallet, error) {
 	field(o, "expires", &w.Expires, duration(time.Second, 7*24*time.Hour))
 	field(o, "concurrency", &w.Concurrency, integer(1, 1024))
 	field(o, "refresh", &w.Refresh, duration(time.Second, 24*time.Hour))
-	field(o, "gas_margin", &w.GasMargin, integer(0, 1000))
 	o.done()
 	if o == nil {
 		return w, nil

@@ -186,7 +186,7 @@ func (f *feed) mend() {
 		f.mu.Unlock()
 		if err != nil {
 			f.client.log.LogAttrs(f.ctx, slog.LevelWarn, "node websocket lost, reconnecting",
-				slog.String("error", err.Error()), slog.Duration("next", pause))
+				slog.String("err", err.Error()), slog.Duration("next", pause))
 		}
 	}
 }

@@ -112,7 +112,7 @@ func (c *call) internal(ctx context.Context, method string, err error) *Error {
 	}
 	c.server.log.LogAttrs(ctx, slog.LevelError, "request failed",
 		slog.String("request_id", id), slog.String("wallet", c.door.Name),
-		slog.String("method", method), slog.String("principal", c.who.Name), slog.Any("error", err))
+		slog.String("method", method), slog.String("principal", c.who.Name), slog.Any("err", err))
 	return &Error{Code: codeInternal, Message: "internal error; it is logged under request id " + id}
 }
 

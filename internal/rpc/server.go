@@ -186,7 +186,7 @@ func (s *Server) refuse(w http.ResponseWriter, reason string, status int, e *Err
 // refuseCaller answers a caller whom Auth does not know, or could not check.
 func (s *Server) refuseCaller(w http.ResponseWriter, r *http.Request, err error) {
 	s.log.LogAttrs(r.Context(), slog.LevelInfo, "caller not authenticated",
-		slog.String("remote", r.RemoteAddr), slog.Any("error", err))
+		slog.String("remote", r.RemoteAddr), slog.Any("err", err))
 	if e, _ := toError(err); e.Code == codeBusy {
 		s.refuse(w, "auth", e.Status, e)
 		return

@@ -85,7 +85,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, d *door, wh
 	k.endSubscriptions()
 	_ = ws.CloseNow()
 	k.wg.Wait()
-	s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelDebug, "socket closed", slog.String("wallet", d.Name), slog.Any("error", err))
+	s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelDebug, "socket closed", slog.String("wallet", d.Name), slog.Any("err", err))
 }
 
 func (s *Server) addSocket(k *socket) *Error {

@@ -43,7 +43,7 @@ func (w *Wallet) discover(ctx context.Context) (Report, error) {
 	if err := w.cfg.Snapshots.SaveAccounts(ctx, w.cfg.Name, rows); err != nil {
 		return report, fmt.Errorf("wallet %s: store accounts: %w", w.cfg.Name, err)
 	}
-	w.cfg.Logger.Debug("account discovery done", "wallet", w.cfg.Name, "found", report.Found,
+	w.cfg.Logger.Debug("account discovery done", "found", report.Found,
 		"added", report.Added, "missing", report.Missing, "problems", len(problems))
 	return report, nil
 }
@@ -120,7 +120,7 @@ func (w *Wallet) merge(found map[common.Address]Account) ([]Account, Report) {
 			report.Added++
 		case before.Ref != a.Ref:
 			w.cfg.Logger.Warn("the key of an account has another reference now",
-				"wallet", w.cfg.Name, "address", addr.Hex(), "before", string(before.Ref), "now", string(a.Ref))
+				"address", addr.Hex(), "before", string(before.Ref), "now", string(a.Ref))
 		}
 	}
 	for _, a := range known.sorted {
@@ -129,7 +129,7 @@ func (w *Wallet) merge(found map[common.Address]Account) ([]Account, Report) {
 		}
 		if a.State != Missing {
 			w.cfg.Logger.Warn("the key of an account is gone from the backend",
-				"wallet", w.cfg.Name, "address", a.Address.Hex(), "ref", string(a.Ref), "last_seen", a.Seen)
+				"address", a.Address.Hex(), "ref", string(a.Ref), "last_seen", a.Seen)
 		}
 		a.State, a.Reason = Missing, "not found in the backend"
 		accounts = append(accounts, a)
@@ -143,7 +143,7 @@ func (w *Wallet) logNew(problems []key.Problem) {
 	old := w.Problems()
 	for _, p := range problems {
 		if !slices.Contains(old, p) {
-			w.cfg.Logger.Warn("a key cannot be used", "wallet", w.cfg.Name, "key", p.Name, "reason", p.Reason)
+			w.cfg.Logger.Warn("a key cannot be used", "key", p.Name, "reason", p.Reason)
 		}
 	}
 }

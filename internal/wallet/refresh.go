@@ -113,7 +113,7 @@ func (w *Wallet) keepFresh(ctx context.Context) {
 		close(current.done)
 		if failed != nil {
 			w.cfg.Logger.Warn("account discovery incomplete; the last good accounts stay in use",
-				"wallet", w.cfg.Name, "error", cause(failed), "retry_in", retry)
+				"err", cause(failed), "retry_in", retry)
 			timer.Reset(retry)
 			retry = min(2*retry, w.cfg.RefreshInterval)
 			continue

@@ -52,7 +52,7 @@ func (w *Wallet) sign(ctx context.Context, j job) (audit.Outcome, error) {
 	if j.intent == "" && outcome.Intent != "" {
 		if written := w.writeOutcome(ctx, outcome); written != nil {
 			w.cfg.Logger.Error("an audit outcome could not be written; nothing was returned",
-				"wallet", w.cfg.Name, "address", j.address.Hex(), "intent", outcome.Intent, "error", written)
+				"address", j.address.Hex(), "intent", outcome.Intent, "err", written)
 			if err == nil {
 				result, err = "audit", written
 			}
@@ -119,8 +119,8 @@ func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome
 	failure := backendError(err)
 	if failure.Kind == KindWrongKey || failure.Kind == KindBadResponse {
 		w.cfg.Logger.Error("the key backend gave an answer that is no signature of the account; it was thrown away",
-			"wallet", w.cfg.Name, "address", j.address.Hex(), "ref", string(account.Ref),
-			"kind", failure.Kind, "request_id", raw.RequestID, "error", failure.err)
+			"address", j.address.Hex(), "ref", string(account.Ref),
+			"kind", failure.Kind, "request_id", raw.RequestID, "err", failure.err)
 	}
 	return failure
 }
@@ -137,7 +137,7 @@ func (w *Wallet) Judge(ctx context.Context, r policy.Request) (policy.Verdict, e
 		return policy.Verdict{}, fmt.Errorf("wallet %s: judge: %w", w.cfg.Name, ctx.Err())
 	case err != nil:
 		w.cfg.Logger.Error("the policy reached no verdict, which denies",
-			"wallet", w.cfg.Name, "address", r.Account.Hex(), "action", string(r.Action), "error", err)
+			"address", r.Account.Hex(), "action", string(r.Action), "err", err)
 		v = policy.Verdict{Rule: "no verdict", Reason: "the policy could not be evaluated"}
 		return v, &policy.DeniedError{Verdict: v}
 	case !v.Allow:

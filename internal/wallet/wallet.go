@@ -242,7 +242,7 @@ func (w *Wallet) shutDown() error {
 		case w.slots <- struct{}{}:
 			continue
 		case <-patience.C:
-			w.cfg.Logger.Warn("a key backend still has a signing call in progress at closing", "wallet", w.cfg.Name)
+			w.cfg.Logger.Warn("a key backend still has a signing call in progress at closing")
 		}
 		break
 	}

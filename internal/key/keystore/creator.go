@@ -55,7 +55,7 @@ func (ks *Keystore) create(ctx context.Context, name string, tags map[string]str
 	}
 	if err := ks.rescan(ctx); err != nil {
 		// The key is there all the same, and the listing will show it.
-		ks.log.Warn("reading the directory after creating a key", "file", name, "error", err)
+		ks.log.Warn("reading the directory after creating a key", "file", name, "err", err)
 	}
 	return key.Key{Ref: refOf(address, name), Name: name, Address: address, Protection: key.Software, State: key.Enabled}, nil
 }

@@ -21,7 +21,7 @@ func (ks *Keystore) scan() error {
 		ks.mu.Lock()
 		defer ks.mu.Unlock()
 		if ks.dirError == nil {
-			ks.log.Error("keystore directory cannot be read", "path", ks.cfg.Path, "error", err)
+			ks.log.Error("keystore directory cannot be read", "path", ks.cfg.Path, "err", err)
 			ks.notify()
 		}
 		ks.dirError = err

@@ -99,7 +99,7 @@ func (ks *Keystore) attempt(e, out *entry) {
 	password, err := ks.password(e.name)
 	if err != nil {
 		if hidden, ok := errors.AsType[*commonPasswordError](err); ok {
-			ks.log.Error("common password of the keystore cannot be had", "error", hidden.err)
+			ks.log.Error("common password of the keystore cannot be had", "err", hidden.err)
 		}
 		out.failed = err.Error()
 		return

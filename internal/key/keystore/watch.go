@@ -23,7 +23,7 @@ func (ks *Keystore) watch() {
 	if err != nil {
 		// Out of inotify instances, as happens in crowded containers: the
 		// ticker alone has to do.
-		ks.log.Warn("keystore directory is read at intervals only", "error", err)
+		ks.log.Warn("keystore directory is read at intervals only", "err", err)
 		watcher = &fsnotify.Watcher{} // its channels are nil and never deliver
 	} else {
 		defer func() { _ = watcher.Close() }()
@@ -41,7 +41,7 @@ func (ks *Keystore) watch() {
 		}
 		_ = watcher.Remove(ks.cfg.Path) // in case the old directory was moved away
 		if err := watcher.Add(ks.cfg.Path); err != nil {
-			ks.log.Warn("keystore directory is read at intervals only", "error", err)
+			ks.log.Warn("keystore directory is read at intervals only", "err", err)
 			return
 		}
 		watched = info
@@ -65,7 +65,7 @@ func (ks *Keystore) watch() {
 			}
 			continue
 		case err := <-watcher.Errors:
-			ks.log.Warn("watching the keystore directory", "error", err)
+			ks.log.Warn("watching the keystore directory", "err", err)
 			continue // the ticker makes up for what was missed
 		case <-settled.C:
 			waiting = false
