@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ethereum/go-ethereum/accounts/abi"
@@ -66,13 +67,18 @@ func (o *Order) ticket() (turn <-chan struct{}, pass func()) {
 // transaction: once stored it goes on.
 func (w *Wallet) Begin(ctx context.Context, p auth.Principal, req SendRequest) (wait func(context.Context) (common.Hash, error)) {
 	turn, pass := req.Order.ticket()
+	if !w.m.enter() {
+		pass()
+		return func(context.Context) (common.Hash, error) { return common.Hash{}, errStopping }
+	}
 	var hash common.Hash
 	var err error
 	done := make(chan struct{})
-	w.m.wg.Go(func() {
+	go func() {
+		defer w.m.wg.Done()
 		defer close(done)
 		hash, err = w.send(ctx, p, req, turn, pass)
-	})
+	}()
 	return func(ctx context.Context) (common.Hash, error) {
 		select {
 		case <-done:
@@ -100,10 +106,11 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	defer passOn()
 	begun := time.Now()
 	deadline := begun.Add(w.set.SendTimeout)
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	ctx, cancel := w.until(ctx, deadline)
 	defer cancel()
 
 	requestHash := req.Args.RequestHash()
+	var stored func()
 	if req.IdempotencyKey != "" {
 		release, row, known, err := w.claim(ctx, p, req.IdempotencyKey)
 		if err != nil {
@@ -112,7 +119,8 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 		if known {
 			return w.repeat(ctx, row, requestHash, deadline)
 		}
-		defer release()
+		stored = sync.OnceFunc(release)
+		defer stored()
 	}
 	s, sub, err := w.prepare(ctx, p, req.Args)
 	if err != nil {
@@ -122,6 +130,7 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	sub.row.RequestHash = requestHash
 	sub.deadline = deadline
 	sub.begun = begun
+	sub.stored = stored
 	select {
 	case <-turn:
 	case <-ctx.Done():
@@ -134,9 +143,20 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	return sub.await()
 }
 
+// until bounds what happens before a transaction is stored: by the caller's
+// deadline, and by the end of the manager.
+func (w *Wallet) until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	stop := context.AfterFunc(w.m.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // early maps an error from before anything was stored. The caller's deadline
 // means that it may safely send again.
 func (w *Wallet) early(err error) error {
+	if w.m.ctx.Err() != nil {
+		return errStopping
+	}
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, node.ErrTimeout) {
 		return &BusyError{Reason: "the request could not be prepared in time; nothing was stored", RetryAfter: time.Second}
 	}
@@ -189,7 +209,7 @@ func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]b
 	if err != nil {
 		return common.Hash{}, err
 	}
-	if s := w.m.loaded(t.Sender); s != nil && !t.State.Final() {
+	if s := w.m.loaded(t.Sender, w.membership); s != nil && !t.State.Final() {
 		return s.join(t.ID, deadline)
 	}
 	if !t.State.Final() && t.Hash == (common.Hash{}) {
@@ -403,7 +423,7 @@ func (w *Wallet) PendingNonce(ctx context.Context, addr common.Address) (uint64,
 		return 0, err
 	}
 	sid := SenderID(id, w.node.Instance(), addr)
-	if s := w.m.loaded(sid); s != nil {
+	if s := w.m.loaded(sid, w.membership); s != nil {
 		if free, ok := s.nextFree(); ok {
 			return max(theirs, free), nil
 		}
@@ -412,72 +432,4 @@ func (w *Wallet) PendingNonce(ctx context.Context, addr common.Address) (uint64,
 		return max(theirs, highest+1), nil
 	}
 	return theirs, nil
-}
-
-// SendRaw takes a signed transaction of one of our accounts into the manager,
-// so that its nonce is known (TXMGR.md no. 9). handled is false if the
-// transaction is of somebody else and should simply be passed on.
-func (w *Wallet) SendRaw(ctx context.Context, p auth.Principal, raw []byte) (hash common.Hash, handled bool, err error) {
-	signed, from, err := tx.DecodeRaw(raw)
-	if err != nil {
-		return common.Hash{}, true, err
-	}
-	if _, ours := w.keys.Account(from); !ours {
-		if w.m.owns(from) {
-			return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of another wallet of this signer: send the transaction there", from)}
-		}
-		return common.Hash{}, false, nil
-	}
-	if w.set.RefuseRaw {
-		return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of this wallet, which takes no raw transactions of its own accounts: use eth_sendTransaction", from)}
-	}
-	if signed.ChainId().Cmp(w.chainID) != 0 {
-		return common.Hash{}, true, &ChainIDError{Given: signed.ChainId(), Want: w.chainID}
-	}
-	hash, err = w.sendRaw(ctx, p, signed, from)
-	return hash, true, err
-}
-
-func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Transaction, from common.Address) (common.Hash, error) {
-	begun := time.Now()
-	ctx, cancel := context.WithDeadline(ctx, begun.Add(w.set.SendTimeout))
-	defer cancel()
-	for _, authority := range tx.Authorities(signed) {
-		if w.m.owns(authority) {
-			return common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer", authority)}
-		}
-	}
-	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil {
-		// The same bytes again: the answer is the same, too.
-		if s := w.m.loaded(t.Sender); s != nil && !t.State.Final() {
-			return s.join(t.ID, begun.Add(w.set.SendTimeout))
-		}
-		return signed.Hash(), nil
-	}
-	if err := w.node.VerifyChain(ctx); err != nil {
-		return common.Hash{}, w.early(err)
-	}
-	verdict, err := w.judge(ctx, p, from, audit.SendTransaction, signed)
-	if err != nil {
-		return common.Hash{}, err
-	}
-	s, err := w.senderOf(ctx, from)
-	if err != nil {
-		return common.Hash{}, w.early(err)
-	}
-	payload, err := tx.EncodeUnsigned(tx.WithNonce(signed, signed.Nonce()))
-	if err != nil {
-		return common.Hash{}, err
-	}
-	nonce := signed.Nonce()
-	sub := w.submission(p, signed, verdict)
-	sub.intent.Address = from
-	sub.row.Kind, sub.row.Payload, sub.row.FeeCeiling = store.RawTx, payload, signed.GasFeeCap()
-	sub.row.Nonce, sub.row.Explicit = &nonce, true
-	sub.signed = signed
-	sub.begun, sub.deadline = begun, begun.Add(w.set.SendTimeout)
-	if err := s.submit(sub); err != nil {
-		return common.Hash{}, err
-	}
-	return sub.await()
 }

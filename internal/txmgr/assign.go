@@ -28,7 +28,7 @@ const accountAge = 2 * time.Second
 // assigns in one round is one commit.
 func (s *sender) assign() {
 	s.promoteHeld()
-	for len(s.queue) > 0 && s.mayAssign(s.queue[0]) {
+	for len(s.queue) > 0 && s.mayAssign() {
 		e := s.queue[0]
 		s.queue = s.queue[1:]
 		s.place(e, s.lowestFree())
@@ -54,30 +54,37 @@ func (s *sender) accept(sub *submission) bool {
 	}
 	e := &entry{
 		row: sub.row, w: sub.w, utx: sub.utx, cost: tx.MaxCost(sub.utx), principal: sub.principal,
-		action: audit.SendTransaction, begun: sub.begun, stage: time.Now(), seq: s.nextSeq(),
+		action: audit.SendTransaction, begun: sub.begun, stage: time.Now(),
 	}
-	if sub.row.Explicit {
-		s.acceptExplicit(sub, e)
-		return true
-	}
-	if len(s.queue) == 0 && s.roomFor(e) {
+	direct := !sub.row.Explicit && len(s.queue) == 0 && s.roomFor(e)
+	ahead := sub.row.Explicit && s.slots[*sub.row.Nonce] == nil
+	if direct || ahead {
 		if short := s.shortfall(e); short != nil {
-			if !sub.short {
-				sub.short = true
-				s.account.at = time.Time{}
-				s.wantAccount()
+			if s.account.since.Before(sub.begun) || s.account.latest > s.base {
+				// The balance may have come, or what reserves it been mined,
+				// since the node was asked.
+				s.askAnew()
 				return false
 			}
 			sub.finish(common.Hash{}, short)
 			return true
 		}
+	}
+	if !sub.take() {
+		return true // its caller has given up, and was told that nothing is stored
+	}
+	e.seq = s.nextSeq()
+	switch {
+	case sub.row.Explicit:
+		s.acceptExplicit(sub, e)
+	case direct:
 		s.insert(sub, e, store.Assigned, s.lowestFree())
 		s.place(e, e.nonce())
-		return true
+	default:
+		e.row.State = store.Queued
+		s.queue = append(s.queue, e)
+		s.stored(sub, e)
 	}
-	e.row.State = store.Queued
-	s.queue = append(s.queue, e)
-	s.stored(sub, e)
 	return true
 }
 
@@ -91,6 +98,12 @@ func (s *sender) acceptExplicit(sub *submission, e *entry) {
 		refuse("nonce too low: next nonce %d, tx nonce %d", s.base, n)
 		return
 	}
+	if sub.signed != nil {
+		if a := s.byHash[sub.signed.Hash()]; a != nil && a.entry.row.State != store.Held {
+			s.then(func() { sub.finish(a.row.Hash, nil) }) // these very bytes
+			return
+		}
+	}
 	if s.filling[n] {
 		refuse("nonce %d is taken", n)
 		return
@@ -101,10 +114,6 @@ func (s *sender) acceptExplicit(sub *submission, e *entry) {
 			return
 		}
 		s.replace(sub, old, e)
-		return
-	}
-	if short := s.shortfall(e); short != nil {
-		sub.finish(common.Hash{}, short)
 		return
 	}
 	if n == s.lowestFree() && s.roomFor(e) {
@@ -154,8 +163,7 @@ func (s *sender) supersede(old *entry) {
 	s.older[n] = append(s.older[n], old)
 	id := old.row.ID
 	s.plan(func(w *store.Writer) error {
-		_, err := w.UpdateTx(id, []store.TxState{store.Signed, store.Sent}, store.TxUpdate{State: store.Superseded})
-		return err
+		return expect(w.UpdateTx(id, []store.TxState{store.Signed, store.Sent}, store.TxUpdate{State: store.Superseded}))
 	})
 }
 
@@ -176,6 +184,9 @@ func (s *sender) stored(sub *submission, e *entry) {
 		return w.InsertTx(row)
 	})
 	s.then(func() {
+		if sub.stored != nil {
+			sub.stored()
+		}
 		s.m.obs.ObserveStage(e.w.name, "accept", time.Since(e.begun))
 		s.event("accepted")
 		e.stage = time.Now()
@@ -261,46 +272,42 @@ func (s *sender) adoptRaw(e *entry, signed *types.Transaction) {
 }
 
 // promoteHeld lets held transactions go whose turn has come: every nonce
-// below theirs is occupied.
+// below theirs is occupied, and window, pool and balance have room for them.
 func (s *sender) promoteHeld() {
-	if s.held == 0 || !s.mayWork() {
-		return
-	}
-	free := s.lowestFree()
-	s.held = 0
-	for n, e := range s.slots {
-		switch {
-		case e.row.State != store.Held:
-		case n < free:
-			s.place(e, n)
-		default:
-			s.held++
+	for len(s.heldAt) > 0 && s.mayWork() {
+		n := s.heldAt[0]
+		e := s.slots[n]
+		if n >= s.lowestFree() || n-s.base >= uint64(s.w.set.Window) || !s.fits(e) || s.shortfall(e) != nil { //nolint:gosec // Window is positive
+			return
 		}
+		s.place(e, n)
 	}
 }
 
-// mayAssign reports whether the head of the queue can have a nonce now. A
-// transaction that turns out not to be covered by the balance fails here.
-func (s *sender) mayAssign(e *entry) bool {
-	if !s.fresh() {
-		s.wantAccount()
-		return false
-	}
-	if !s.roomFor(e) {
-		return false
-	}
-	if short := s.shortfall(e); short != nil {
-		if !e.prepaid {
-			e.prepaid = true
-			s.account.at = time.Time{}
+// mayAssign reports whether the head of the queue can have a nonce now.
+// Transactions that turn out not to be covered by the balance fail here.
+func (s *sender) mayAssign() bool {
+	for len(s.queue) > 0 {
+		e := s.queue[0]
+		if !s.fresh() {
 			s.wantAccount()
 			return false
 		}
-		s.queue = s.queue[1:]
+		if !s.roomFor(e) {
+			return false
+		}
+		short := s.shortfall(e)
+		if short == nil {
+			return true
+		}
+		if !e.prepaid || s.account.latest > s.base {
+			e.prepaid = true
+			s.askAnew()
+			return false
+		}
 		s.fail(e, short)
-		return len(s.queue) > 0 && s.mayAssign(s.queue[0])
 	}
-	return true
+	return false
 }
 
 // mayWork reports whether nonces may be assigned at all.
@@ -313,6 +320,14 @@ func (s *sender) fresh() bool {
 	return s.account.balance != nil && time.Since(s.account.at) < accountAge
 }
 
+// askAnew makes what the node said of the account stale.
+func (s *sender) askAnew() {
+	s.account.at = time.Time{}
+	if s.account.latest <= s.base {
+		s.wantAccount() // else blocks are missing, and the next one or tick asks
+	}
+}
+
 // roomFor reports whether window and kind of transaction allow one more.
 // geth keeps blob transactions and others of one sender in pools that exclude
 // each other, so a change of kind waits until the others are mined (no. 18).
@@ -323,8 +338,13 @@ func (s *sender) roomFor(e *entry) bool {
 	if s.lowestFree()-s.base >= uint64(s.w.set.Window) { //nolint:gosec // Window is positive
 		return false
 	}
+	return s.fits(e)
+}
+
+// fits reports whether e may share geth's pools with what is in flight.
+func (s *sender) fits(e *entry) bool {
 	if tx.IsBlob(e.utx) {
-		return s.blobs == len(s.slots)
+		return s.plain == 0
 	}
 	return s.blobs == 0
 }
@@ -354,20 +374,16 @@ func (s *sender) lowestFree() uint64 {
 	return s.hint
 }
 
-// occupy gives nonce n to e, in place of whoever had it.
+// occupy gives nonce n to e, in place of whoever had it. It is also called
+// when e is there already and its state has changed.
 func (s *sender) occupy(n uint64, e *entry) {
 	if s.slots[n] == e {
-		return
+		s.unweigh(n, e)
+	} else {
+		s.vacate(n)
+		s.slots[n] = e
 	}
-	s.vacate(n)
-	s.slots[n] = e
-	s.reserved.Add(s.reserved, e.cost)
-	if tx.IsBlob(e.utx) {
-		s.blobs++
-	}
-	if e.row.State == store.Held {
-		s.held++
-	}
+	s.weigh(n, e)
 }
 
 // vacate makes nonce n free.
@@ -378,9 +394,43 @@ func (s *sender) vacate(n uint64) {
 	}
 	delete(s.slots, n)
 	s.hint = min(s.hint, n)
+	s.unweigh(n, e)
+}
+
+// weigh counts what e takes of balance and pool. What is held takes nothing
+// until its turn comes, so that it stands in nobody's way.
+func (s *sender) weigh(n uint64, e *entry) {
+	if e.row.State == store.Held {
+		e.held = true
+		i, _ := slices.BinarySearch(s.heldAt, n)
+		s.heldAt = slices.Insert(s.heldAt, i, n)
+		return
+	}
+	e.weighed = true
+	s.reserved.Add(s.reserved, e.cost)
+	if tx.IsBlob(e.utx) {
+		s.blobs++
+	} else {
+		s.plain++
+	}
+}
+
+func (s *sender) unweigh(n uint64, e *entry) {
+	if e.held {
+		e.held = false
+		if i, found := slices.BinarySearch(s.heldAt, n); found {
+			s.heldAt = slices.Delete(s.heldAt, i, i+1)
+		}
+	}
+	if !e.weighed {
+		return
+	}
+	e.weighed = false
 	s.reserved.Sub(s.reserved, e.cost)
 	if tx.IsBlob(e.utx) {
 		s.blobs--
+	} else {
+		s.plain--
 	}
 }
 

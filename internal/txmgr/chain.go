@@ -4,20 +4,16 @@ package txmgr
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math/big"
 	"sync"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/hsmsigner/hsmsigner/internal/node"
-	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
 
-// ringSize is how many blocks back a reorganisation can be followed. A deeper
-// one is treated like a chain that was reset.
+// ringSize is how many blocks back a reorganisation can be followed. After a
+// deeper one the senders ask for their receipts by hash.
 const ringSize = 256
 
 // maxCatchUp is how many missed blocks are read one by one. After a longer
@@ -27,6 +23,12 @@ const maxCatchUp = 128
 // idlePoll is how often a node is asked for its head when nothing is under
 // way: often enough for the health page, seldom enough to cost nothing.
 const idlePoll = 5 * time.Second
+
+// hungryPoll is the shortest pause between two looks at the head. They come
+// so often only while requests of a sender wait and its window is full: on a
+// chain that makes a block as soon as transactions come, the window would
+// otherwise empty once per poll.
+const hungryPoll = 50 * time.Millisecond
 
 // chain follows one node's head and tells the senders what was mined. Blocks
 // are read once for all senders (TXMGR.md no. 25).
@@ -40,7 +42,7 @@ type chain struct {
 	head    node.Head
 	ring    map[uint64]common.Hash // hashes of the last ringSize blocks
 	watched map[common.Hash]*sender
-	busy    map[*sender]struct{} // senders that want to hear of heads
+	busy    map[*sender]bool // senders that want to hear of heads; true: one that can do nothing before the next
 	fees    cachedFees
 	err     error // of the last poll
 }
@@ -48,7 +50,7 @@ type chain struct {
 func newChain(m *Manager, n *node.Client, set Settings) *chain {
 	return &chain{
 		m: m, node: n, poll: set.Poll, kick: make(chan struct{}, 1),
-		ring: map[uint64]common.Hash{}, watched: map[common.Hash]*sender{}, busy: map[*sender]struct{}{},
+		ring: map[uint64]common.Hash{}, watched: map[common.Hash]*sender{}, busy: map[*sender]bool{},
 	}
 }
 
@@ -65,20 +67,41 @@ func (c *chain) unwatch(hash common.Hash) {
 	c.mu.Unlock()
 }
 
-// attend says whether a sender wants to hear of every head.
-func (c *chain) attend(s *sender, yes bool) {
+// attend says whether a sender wants to hear of every head, and whether it is
+// hungry: requests wait that only a block can make room for.
+func (c *chain) attend(s *sender, yes, hungry bool) {
 	c.mu.Lock()
-	_, was := c.busy[s]
+	was, there := c.busy[s]
 	if yes {
-		c.busy[s] = struct{}{}
+		c.busy[s] = hungry
 	} else {
 		delete(c.busy, s)
 	}
-	first := yes && !was && len(c.busy) == 1
+	sooner := yes && (!there && len(c.busy) == 1 || hungry && !was)
 	c.mu.Unlock()
-	if first {
+	if sooner {
 		c.pollNow()
 	}
+}
+
+// pause is how long to wait until the next look at the head.
+func (c *chain) pause() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.busy) == 0 {
+		return idlePoll
+	}
+	for _, hungry := range c.busy {
+		if hungry {
+			return c.shortest()
+		}
+	}
+	return c.poll
+}
+
+// shortest is the least pause between two looks at the head, whoever asks.
+func (c *chain) shortest() time.Duration {
+	return min(c.poll, max(hungryPoll, c.poll/10))
 }
 
 func (c *chain) pollNow() {
@@ -110,21 +133,24 @@ func (c *chain) names() []string {
 func (c *chain) follow() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-c.m.ctx.Done():
 			return
 		case <-timer.C:
 		case <-c.kick:
+			// A sender may be hungry and fed many times a second.
+			if early := c.shortest() - time.Since(last); early > 0 {
+				timer.Reset(early)
+				continue
+			}
 		}
+		last = time.Now()
 		err := c.step(c.m.ctx)
 		c.mu.Lock()
 		changed := (err == nil) != (c.err == nil)
 		c.err = err
-		wait := idlePoll
-		if len(c.busy) > 0 {
-			wait = c.poll
-		}
 		c.mu.Unlock()
 		if err != nil && c.m.ctx.Err() == nil {
 			for _, name := range c.names() {
@@ -134,7 +160,7 @@ func (c *chain) follow() {
 				c.m.log.Warn("node does not answer", "wallets", c.names(), "err", err)
 			}
 		}
-		timer.Reset(wait)
+		timer.Reset(c.pause())
 	}
 }
 
@@ -154,36 +180,92 @@ func (c *chain) step(ctx context.Context) error {
 	for _, name := range c.names() {
 		c.m.obs.NodeHead(name, head.Number)
 	}
-	if old.Hash == (common.Hash{}) || head.Number > old.Number+maxCatchUp {
+	switch {
+	case old.Hash == (common.Hash{}):
 		c.jump(head)
-		c.announce(head, true)
-		return nil
-	}
-	if head.Number < old.Number {
-		c.mu.Lock()
-		same := c.ring[head.Number] == head.Hash
-		c.mu.Unlock()
-		if same {
-			return nil // a lagging node, nothing else
+	case head.Number > old.Number+maxCatchUp:
+		if err := c.skip(ctx, head); err != nil {
+			return err
 		}
-	}
-	if err := c.connect(ctx, head); err != nil {
-		return err
+	case head.Number < old.Number && c.lags(head):
+		return nil
+	case head.Number < old.Number && !c.remembers(head.Number):
+		// Too far back to compare: a lagging node, unless it is another chain.
+		reset, err := c.wasReset(ctx)
+		if err != nil || !reset {
+			return err
+		}
+		c.restart(head)
+	default:
+		if err := c.connect(ctx, head); err != nil {
+			return err
+		}
 	}
 	c.announce(head, true)
 	return nil
 }
 
-// jump takes head without reading the blocks before it.
+// lags reports whether a head below the last one is a block that we know: a
+// lagging node, nothing else.
+func (c *chain) lags(head node.Head) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ring[head.Number] == head.Hash
+}
+
+func (c *chain) remembers(number uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.ring[number]
+	return ok
+}
+
+// jump takes head without reading the blocks before it. What was mined has to
+// be looked at again, since a reorganisation may have been among them.
 func (c *chain) jump(head node.Head) {
 	c.mu.Lock()
 	c.head = head
 	c.ring = map[uint64]common.Hash{head.Number: head.Hash}
-	busy := c.senders()
 	c.mu.Unlock()
-	for _, s := range busy {
-		s.post(func() { s.reconcileAll() })
+	c.tell(func(s *sender) { s.blocksMissed() })
+}
+
+func (c *chain) skip(ctx context.Context, head node.Head) error {
+	reset, err := c.wasReset(ctx)
+	if err != nil {
+		return err
 	}
+	if reset {
+		c.restart(head)
+	} else {
+		c.jump(head)
+	}
+	return nil
+}
+
+// wasReset reports whether the node serves a chain with another first block
+// than the one that our rows are of.
+func (c *chain) wasReset(ctx context.Context) (bool, error) {
+	was, err := c.node.Identity(ctx)
+	if err != nil {
+		return false, err
+	}
+	is, err := c.node.FreshIdentity(ctx)
+	if err != nil {
+		return false, err
+	}
+	return is.Genesis != was.Genesis, nil
+}
+
+// restart follows another chain under the same id. Nothing of the old one
+// goes out on it unless an operator says so.
+func (c *chain) restart(head node.Head) {
+	c.mu.Lock()
+	c.head = head
+	c.ring = map[uint64]common.Hash{head.Number: head.Hash}
+	c.mu.Unlock()
+	c.m.log.Error("the node serves another chain: its first block has another hash", "wallets", c.names())
+	c.tell(func(s *sender) { s.chainReset() })
 }
 
 // connect reads the blocks between the one last seen and head, oldest first.
@@ -195,30 +277,42 @@ func (c *chain) connect(ctx context.Context, head node.Head) error {
 		return err
 	}
 	c.mu.Lock()
-	lowest := c.head.Number
+	lowest, last := c.head.Number, c.head.Number
 	for n := range c.ring {
 		lowest = min(lowest, n)
 	}
-	last := c.head.Number
 	c.mu.Unlock()
+	met := false
 	for {
 		blocks = append(blocks, b)
 		if b.Number == 0 || b.Number <= lowest {
 			break
 		}
 		c.mu.Lock()
-		known := c.ring[b.Number-1]
+		met = c.ring[b.Number-1] == b.ParentHash
 		c.mu.Unlock()
-		if known == b.ParentHash {
+		if met {
 			break
 		}
 		if b, err = c.node.BlockByHash(ctx, b.ParentHash); err != nil {
 			return err
 		}
 	}
-	oldest := blocks[len(blocks)-1]
-	if oldest.Number <= last {
+	if !met {
+		reset, err := c.wasReset(ctx)
+		if err != nil {
+			return err
+		}
+		if reset {
+			c.restart(head)
+			return nil
+		}
+	}
+	if oldest := blocks[len(blocks)-1]; oldest.Number <= last {
 		c.takeBack(oldest.Number)
+	}
+	if !met { // the reorganisation may go deeper than what is remembered
+		c.tell(func(s *sender) { s.blocksMissed() })
 	}
 	for i := len(blocks) - 1; i >= 0; i-- {
 		if err := c.include(ctx, blocks[i]); err != nil {
@@ -237,11 +331,15 @@ func (c *chain) takeBack(number uint64) {
 			delete(c.ring, n)
 		}
 	}
-	all := c.allSenders()
 	c.mu.Unlock()
 	c.m.log.Warn("chain reorganised", "from_block", number, "depth", depth)
-	for _, s := range all {
-		s.post(func() { s.reorganised(number) })
+	c.tell(func(s *sender) { s.reorganised(number) })
+}
+
+// tell posts an event to every sender on this chain.
+func (c *chain) tell(event func(*sender)) {
+	for _, s := range c.m.sendersOf(c) {
+		s.post(func() { event(s) })
 	}
 }
 
@@ -294,94 +392,4 @@ func (c *chain) senders() []*sender {
 		list = append(list, s)
 	}
 	return list
-}
-
-func (c *chain) allSenders() []*sender {
-	var list []*sender
-	c.m.mu.Lock()
-	for _, s := range c.m.senders {
-		if s.chain == c {
-			list = append(list, s)
-		}
-	}
-	c.m.mu.Unlock()
-	return list
-}
-
-// feeAge is how long an answer about fees may serve other requests. It is
-// well under a block on any chain, so nobody gets a worse price by it.
-const feeAge = time.Second
-
-// cachedFees holds the node's answers that many concurrent requests share.
-type cachedFees struct {
-	head       memo[tx.Head]
-	tip, price memo[*big.Int]
-	blob       memo[*big.Int]
-}
-
-// memo keeps one answer for feeAge; callers that come while it is fetched
-// share the fetch.
-type memo[T any] struct {
-	mu sync.Mutex
-	at time.Time
-	v  T
-}
-
-func (m *memo[T]) get(ctx context.Context, fetch func(context.Context) (T, error)) (T, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if time.Since(m.at) < feeAge {
-		return m.v, nil
-	}
-	v, err := fetch(ctx)
-	if err != nil {
-		return v, err
-	}
-	m.v, m.at = v, time.Now()
-	return v, nil
-}
-
-// The methods below are tx.Chain: what the filling of missing fields asks.
-
-// Head is the node's latest block.
-func (c *chain) Head(ctx context.Context) (tx.Head, error) {
-	return c.fees.head.get(ctx, func(ctx context.Context) (tx.Head, error) {
-		h, err := c.node.HeadAt(ctx, "latest")
-		return tx.Head{Number: h.Number, BaseFee: h.BaseFee, GasLimit: h.GasLimit}, err
-	})
-}
-
-// SuggestTip is the node's eth_maxPriorityFeePerGas, wei per gas.
-func (c *chain) SuggestTip(ctx context.Context) (*big.Int, error) {
-	return c.fees.tip.get(ctx, func(ctx context.Context) (*big.Int, error) {
-		tip, err := c.node.SuggestTip(ctx)
-		var nerr *node.Error
-		if errors.As(err, &nerr) && nerr.Code == codeNoMethod {
-			err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
-		}
-		return tip, err
-	})
-}
-
-// codeNoMethod is JSON-RPC's "method not found".
-const codeNoMethod = -32601
-
-// GasPrice is the node's eth_gasPrice, wei per gas.
-func (c *chain) GasPrice(ctx context.Context) (*big.Int, error) {
-	return c.fees.price.get(ctx, c.node.GasPrice)
-}
-
-// BlobBaseFee is the node's eth_blobBaseFee, wei per blob gas.
-func (c *chain) BlobBaseFee(ctx context.Context) (*big.Int, error) {
-	return c.fees.blob.get(ctx, c.node.BlobBaseFee)
-}
-
-// CodeAt is the code at an address in the pending block.
-func (c *chain) CodeAt(ctx context.Context, addr common.Address) ([]byte, error) {
-	return c.node.CodeAt(ctx, addr, "pending")
-}
-
-// EstimateGas is the node's eth_estimateGas in the pending block.
-func (c *chain) EstimateGas(ctx context.Context, args tx.Args) (uint64, error) {
-	return c.node.EstimateGas(ctx, args.CallJSON(), "pending")
 }

@@ -71,6 +71,13 @@ func (h *hsm) set(change func(*hsm)) {
 	change(h)
 }
 
+// count is how many signatures were asked for.
+func (h *hsm) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.calls
+}
+
 func (h *hsm) SignDigest(ctx context.Context, ref key.Ref, digest [32]byte) (key.Signature, error) {
 	h.mu.Lock()
 	h.calls++
@@ -127,7 +134,7 @@ func addr(n int) common.Address {
 
 // fast are settings that let a test see things happen.
 func fast() Settings {
-	return Settings{Poll: 10 * time.Millisecond, SendTimeout: 10 * time.Second, Confirmations: 2, Window: 64}
+	return Settings{Poll: 10 * time.Millisecond, SendTimeout: 20 * time.Second, Confirmations: 2, Window: 64}
 }
 
 func newRig(t *testing.T, opts nodetest.Options, set Settings) *rig {
@@ -153,9 +160,9 @@ func (r *rig) start() {
 	r.t.Helper()
 	ctx := context.Background()
 	var err error
-	r.db, err = store.OpenSQLite(ctx, store.Config{Dir: r.dir, Logger: r.logger()})
+	r.db, err = store.OpenSQLite(ctx, store.Config{Dir: r.dir, Logger: r.logger(), Exclusive: true})
 	r.must(err)
-	r.node, err = node.New(node.Config{URL: r.chain.URL(), ChainID: 1337, Timeout: 2 * time.Second, Logger: r.logger()})
+	r.node, err = node.New(node.Config{URL: r.chain.URL(), ChainID: 1337, Timeout: 10 * time.Second, Logger: r.logger()})
 	r.must(err)
 	r.wallet, err = wallet.Open(ctx, wallet.Config{
 		Name: "main", ChainID: big.NewInt(1337), Backend: r.hsm, Policy: policy.AllowAll{}, Log: r.db,
@@ -210,10 +217,10 @@ func (r *rig) send(args tx.Args) (common.Hash, error) {
 	return r.w.Send(context.Background(), caller, SendRequest{Args: args})
 }
 
-// waitFor polls until ok, at most for ten seconds.
+// waitFor polls until ok, at most for twenty seconds.
 func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		if ok() {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,7 +18,6 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
-	"github.com/hsmsigner/hsmsigner/internal/wallet"
 )
 
 // load takes the sender over: a new epoch, then everything unfinished from
@@ -25,17 +25,7 @@ import (
 // (TXMGR.md nos. 19 and 22, crash table).
 func (s *sender) load(ctx context.Context) error {
 	s.forget()
-	err := s.m.db.Write(ctx, func(w *store.Writer) error { return w.PutSender(s.row) })
-	if errors.Is(err, store.ErrForeignSender) {
-		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("account %s is not available to this wallet", s.addr)}
-	}
-	if err != nil {
-		return err
-	}
-	if s.row, err = s.m.db.Sender(ctx, s.id); err != nil {
-		return err
-	}
-	if err := s.prove(ctx); err != nil {
+	if err := s.claim(ctx); err != nil {
 		return err
 	}
 	lease, err := s.m.db.AcquireLease(ctx, s.id, s.m.owner, s.m.ttl)
@@ -43,13 +33,14 @@ func (s *sender) load(ctx context.Context) error {
 		return err
 	}
 	s.fence = store.Fence{Sender: s.id, Owner: lease.Owner, Epoch: lease.Epoch}
+	asked := time.Now()
 	latest, pending, balance, err := s.w.node.Account(ctx, s.addr)
 	if err != nil {
 		return err
 	}
 	// A different block at the height of the last confirmed one means that
 	// the rows speak of a chain that is gone. A lower head is a lagging node.
-	reset, err := s.confirmedGone(ctx)
+	gone, err := s.confirmedGone(ctx, s.row.ConfirmedNumber, s.row.ConfirmedHash)
 	if err != nil {
 		return err
 	}
@@ -57,6 +48,83 @@ func (s *sender) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.findBase(ctx, latest, rows); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := s.restore(row, attempts[row.ID]); err != nil {
+			return fmt.Errorf("txmgr: transaction %s: %w", row.ID, err)
+		}
+	}
+	s.skipFinal(rows)
+	if err := s.readmit(ctx); err != nil {
+		return err
+	}
+	s.requeueDrains()
+	s.account = account{latest: latest, pending: pending, balance: balance, since: asked, at: time.Now(), asked: s.account.asked + 1}
+	s.loadedOK = true
+	s.parked = s.row.Parked
+	if gone != "" {
+		s.parkForRepair(gone)
+	}
+	if len(s.mined) > 0 {
+		s.lookAgain() // their blocks may have gone meanwhile
+	}
+	s.counted()
+	s.fillHoles(0)
+	return nil
+}
+
+// unclaimedError says that the address is not this wallet's to use.
+type unclaimedError struct{ err error }
+
+func (e *unclaimedError) Error() string { return e.err.Error() }
+func (e *unclaimedError) Unwrap() error { return e.err }
+
+// claim makes the address a sender of this membership. The first time, the
+// backend has to sign a challenge before anything is stored, so that nobody
+// can claim another's address with a vault that merely lists it (TXMGR.md
+// no. 23).
+func (s *sender) claim(ctx context.Context) error {
+	row, err := s.m.db.Sender(ctx, s.id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		row = s.row
+	case err != nil:
+		return err
+	}
+	foreign := &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("account %s is not available to this wallet", s.addr)}
+	if row.Membership != s.membership {
+		return &unclaimedError{foreign}
+	}
+	if row.Proven {
+		s.row = row
+		return nil
+	}
+	if err := s.w.keys.Prove(ctx, s.addr); err != nil {
+		return &unclaimedError{asBackend(err)}
+	}
+	row.Proven = true
+	err = s.m.db.Write(ctx, func(w *store.Writer) error {
+		if err := w.PutSender(row); err != nil {
+			return err
+		}
+		return w.UpdateSender(s.id, store.SenderUpdate{Proven: &row.Proven})
+	})
+	if errors.Is(err, store.ErrForeignSender) {
+		return &unclaimedError{foreign}
+	}
+	if err != nil {
+		return err
+	}
+	s.row, err = s.m.db.Sender(ctx, s.id)
+	return err
+}
+
+// findBase decides which nonces count as mined: those below the node's count,
+// as far as our rows go. What the node counts beyond them is looked into
+// later, what it does not count yet it may have forgotten.
+func (s *sender) findBase(ctx context.Context, latest uint64, rows []store.Tx) error {
 	highest, any, err := s.m.db.HighestNonce(ctx, s.id)
 	if err != nil {
 		return err
@@ -70,57 +138,40 @@ func (s *sender) load(ctx context.Context) error {
 			s.base = min(s.base, *row.Nonce)
 		}
 	}
-	for _, row := range rows {
-		if err := s.restore(row, attempts[row.ID]); err != nil {
-			return fmt.Errorf("txmgr: transaction %s: %w", row.ID, err)
+	if !any || highest+1 >= latest {
+		return nil
+	}
+	// A cancelled transaction has failed and is no live row, yet its nonce is
+	// used.
+	failed, err := s.m.db.List(ctx, store.TxFilter{Sender: s.id, States: []store.TxState{store.Failed}, Limit: maxJump})
+	if err != nil {
+		return err
+	}
+	spent := map[uint64]bool{}
+	for _, row := range failed {
+		if row.Nonce != nil {
+			spent[*row.Nonce] = true
 		}
 	}
-	s.skipFinal(rows)
-	s.account = account{latest: latest, pending: pending, balance: balance, at: time.Now(), asked: s.account.asked + 1}
-	s.loadedOK = true
-	s.parked = s.row.Parked
-	if reset != "" && s.parked == "" {
-		s.parkForRepair(reset)
+	for s.base > highest && s.base < latest && spent[s.base] {
+		s.base++
 	}
-	s.counted()
 	return nil
 }
 
-// prove has the backend sign a challenge the first time an address is used,
-// so that nobody can claim another's address with a vault that merely lists
-// it (TXMGR.md no. 23).
-func (s *sender) prove(ctx context.Context) error {
-	if s.row.Proven {
-		return nil
-	}
-	if err := s.w.keys.Prove(ctx, s.addr); err != nil {
-		var backend *wallet.BackendError
-		if errors.As(err, &backend) {
-			return &BackendError{Kind: backend.Kind, Err: err}
-		}
-		return err
-	}
-	yes := true
-	err := s.m.db.Write(ctx, func(w *store.Writer) error {
-		return w.UpdateSender(s.id, store.SenderUpdate{Proven: &yes})
-	})
-	s.row.Proven = err == nil
-	return err
-}
-
 // confirmedGone says so if the last confirmed block is no longer on the chain.
-func (s *sender) confirmedGone(ctx context.Context) (string, error) {
-	if s.row.ConfirmedHash == (common.Hash{}) {
+func (s *sender) confirmedGone(ctx context.Context, number uint64, hash common.Hash) (string, error) {
+	if hash == (common.Hash{}) {
 		return "", nil
 	}
-	head, err := s.w.node.HeaderByNumber(ctx, s.row.ConfirmedNumber)
+	head, err := s.w.node.HeaderByNumber(ctx, number)
 	switch {
 	case errors.Is(err, node.ErrNotFound):
-		return "", fmt.Errorf("txmgr: the node has no block %d yet, in which transactions of this account were confirmed: %w", s.row.ConfirmedNumber, node.ErrUnavailable)
+		return "", fmt.Errorf("txmgr: the node has no block %d yet, in which transactions of this account were confirmed: %w", number, node.ErrUnavailable)
 	case err != nil:
 		return "", err
-	case head.Hash != s.row.ConfirmedHash:
-		return fmt.Sprintf("block %d, which was confirmed and holds transactions of this account, has another hash now: the chain was reset or reorganised deeply", s.row.ConfirmedNumber), nil
+	case head.Hash != hash:
+		return fmt.Sprintf("block %d, which was confirmed and holds transactions of this account, has another hash now: the chain was reset or reorganised deeply", number), nil
 	}
 	return "", nil
 }
@@ -130,18 +181,12 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 	if row.State.Final() {
 		return nil
 	}
-	w := s.w
-	s.m.mu.Lock()
-	if own := s.m.wallets[row.Wallet]; own != nil {
-		w = own
-	}
-	s.m.mu.Unlock()
 	utx, err := tx.DecodeUnsigned(row.Payload)
 	if err != nil {
 		return err
 	}
 	e := &entry{
-		row: row, w: w, utx: utx, cost: tx.MaxCost(utx), principal: auth.Principal{Name: row.Credential},
+		row: row, w: s.walletNamed(row.Wallet), utx: utx, cost: tx.MaxCost(utx), principal: auth.Principal{Name: row.Credential},
 		action: audit.SendTransaction, seq: s.nextSeq(), begun: row.Created, stage: time.Now(),
 	}
 	if row.Kind == store.FillTx {
@@ -177,6 +222,21 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 	}
 	s.settle(e)
 	return nil
+}
+
+// walletNamed is the wallet by which a row came in. Where that is gone, or is
+// another's by now, the wallet through which the sender works takes over.
+func (s *sender) walletNamed(name string) *Wallet {
+	s.m.mu.Lock()
+	own := s.m.wallets[name]
+	s.m.mu.Unlock()
+	if own == nil || own.membership != s.membership || own.chainID.Cmp(s.w.chainID) != 0 {
+		return s.w
+	}
+	if _, has := own.keys.Account(s.addr); !has {
+		return s.w
+	}
+	return own
 }
 
 // settle puts a restored entry where its state says.
@@ -237,11 +297,13 @@ func (s *sender) unpark() {
 	if s.row.Parked == "" && s.parked != "" {
 		s.log.Info("sender goes on")
 		s.parked = ""
+		s.fillHoles(0)
 	}
 }
 
 // parkForRepair keeps the sender parked, over restarts too, until an operator
-// has looked at it. Callers that wait for a nonce are told at once.
+// has looked at it. Nobody waits for that: what has not left is given up, and
+// of what has, the callers get the hash.
 func (s *sender) parkForRepair(reason string) {
 	if s.row.Parked != "" {
 		return
@@ -251,8 +313,12 @@ func (s *sender) parkForRepair(reason string) {
 	s.row.Parked, s.parked = reason, reason
 	id := s.id
 	s.plan(func(w *store.Writer) error { return w.UpdateSender(id, store.SenderUpdate{Parked: &reason}) })
-	for _, e := range slices.Clone(s.queue) {
-		if len(s.waiters[e.row.ID]) > 0 {
+	for _, waited := range slices.Collect(maps.Keys(s.waiters)) {
+		switch e := s.byTx[waited]; {
+		case e == nil:
+		case e.left:
+			s.then(func() { s.answer(waited, e.hash(), nil) })
+		default:
 			s.fail(e, s.parkedError())
 		}
 	}
@@ -261,103 +327,4 @@ func (s *sender) parkForRepair(reason string) {
 // parkedError is what a caller is told while an operator is needed.
 func (s *sender) parkedError() error {
 	return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("account %s is parked: %s; an operator has to release it with: hsmsigner tx repair %s", s.addr, s.row.Parked, s.id)}
-}
-
-// fill makes a self-transfer for nonce n, above which something has left
-// (TXMGR.md no. 16). The fees are asked for first; until they are known the
-// nonce counts as occupied.
-func (s *sender) fill(n uint64) {
-	s.filling[n] = true
-	s.m.wg.Go(func() {
-		var args tx.Args
-		to, gas := s.addr, uint64(21_000)
-		args.From, args.To, args.Gas = s.addr, &to, &gas
-		err := tx.FillFees(s.m.ctx, s.chain, &args, s.w.set.Limits)
-		var unsigned *types.Transaction
-		if err == nil {
-			unsigned, err = args.Unsigned(s.w.chainID, n)
-		}
-		if err != nil {
-			s.log.Warn("cannot make a transaction that fills a nonce, trying again", "nonce", n, "err", err)
-			if sleep(s.m.ctx, time.Second) {
-				s.post(func() {
-					if s.loadedOK && s.filling[n] {
-						s.fill(n)
-					}
-				})
-			}
-			return
-		}
-		s.post(func() { s.filled(n, unsigned) })
-	})
-}
-
-func (s *sender) filled(n uint64, unsigned *types.Transaction) {
-	if !s.loadedOK || !s.filling[n] || s.slots[n] != nil || n < s.base {
-		return
-	}
-	delete(s.filling, n)
-	s.hint = min(s.hint, n)
-	payload, err := tx.EncodeUnsigned(unsigned)
-	if err != nil {
-		s.log.Error("cannot encode a transaction that fills a nonce", "nonce", n, "err", err)
-		return
-	}
-	now := time.Now()
-	row := store.Tx{
-		ID: store.NewID(), Wallet: s.w.name, Credential: auth.System.Name, Intent: store.NewID(), Sender: s.id,
-		Nonce: &n, Explicit: true, Kind: store.FillTx, Payload: payload, State: store.Assigned,
-		FeeCeiling: unsigned.GasFeeCap(), Expires: now.Add(365 * 24 * time.Hour), Created: now, Updated: now,
-	}
-	intent := audit.Intent{
-		ID: row.Intent, At: now, Principal: auth.System.Name, Wallet: s.w.name, Address: s.addr,
-		Action: audit.Repair, Subject: row.ID, Verdict: "allow: repair",
-	}
-	e := &entry{
-		row: row, w: s.w, utx: unsigned, cost: tx.MaxCost(unsigned), principal: auth.System, action: audit.Repair,
-		seq: s.nextSeq(), begun: now, stage: now,
-	}
-	s.byTx[row.ID] = e
-	s.plan(func(w *store.Writer) error {
-		if err := w.AuditIntent(intent); err != nil {
-			return err
-		}
-		return w.InsertTx(row)
-	})
-	s.occupy(n, e)
-	s.attempt(e, unsigned, store.FirstAttempt)
-	s.log.Warn("filling a nonce with a self-transfer", "nonce", n)
-	s.event("filled")
-}
-
-// cancelAttempt plans a self-transfer with a higher fee beside the attempts
-// of a transaction that has left. It fails the transaction only once it is
-// mined and confirmed (TXMGR.md no. 15).
-func (s *sender) cancelAttempt(e *entry) error {
-	fees := tx.LeastBump(e.utx)
-	if cur := e.current(); cur != nil && cur.row.Payload != nil {
-		if last, err := tx.DecodeUnsigned(cur.row.Payload); err == nil {
-			fees = tx.LeastBump(last)
-		}
-	}
-	unsigned, err := tx.SelfTransfer(e.utx, s.addr, s.w.chainID, e.nonce(), fees)
-	if err != nil {
-		return err
-	}
-	if limit := s.w.set.Limits.MaxFeePerGas; limit != nil && limit.Sign() > 0 && unsigned.GasFeeCap().Cmp(limit) > 0 {
-		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("a cancel would have to pay %s wei per gas, above the configured max_fee_per_gas of %s", unsigned.GasFeeCap(), limit)}
-	}
-	s.repairIntent(e)
-	s.attempt(e, unsigned, store.CancelAttempt)
-	return nil
-}
-
-// repairIntent records that the next signature of e is a repair.
-func (s *sender) repairIntent(e *entry) {
-	intent := audit.Intent{
-		ID: store.NewID(), At: time.Now(), Principal: auth.Operator.Name, Wallet: e.w.name, Address: s.addr,
-		Action: audit.Repair, Subject: e.row.ID, Verdict: "allow: repair",
-	}
-	e.row.Intent, e.action = intent.ID, audit.Repair
-	s.plan(func(w *store.Writer) error { return w.AuditIntent(intent) })
 }

@@ -15,6 +15,11 @@
 // commit is under way are taken together afterwards, which makes one commit
 // serve many callers.
 //
+// Where to read what: accept.go and raw.go (the way in), submission.go (a
+// caller, from the queue to the answer), assign.go (nonces), sign.go, send.go,
+// presence.go (what a node's pool has lost), holes.go, track.go (blocks,
+// counts, who was mined), reorg.go, load.go (start, reload, park), repair.go.
+//
 // It never calls a key backend (package wallet does), never signs twice for a
 // nonce without recording why, and never gives a hash that was shown to
 // anybody another nonce.
@@ -114,9 +119,13 @@ type Manager struct {
 	stopping bool
 	wallets  map[string]*Wallet
 	chains   map[*node.Client]*chain
-	senders  map[string]*sender
+	senders  map[senderKey]*sender
 	keys     map[idempotencyKey]chan struct{} // keys whose first request is not yet stored or refused
 }
+
+// senderKey tells a sender that is at work from what another membership tries
+// to make of the same address: which of them may have it, the store decides.
+type senderKey struct{ id, membership string }
 
 type idempotencyKey struct{ wallet, credential, key string }
 
@@ -140,7 +149,7 @@ func New(cfg Config) *Manager {
 		db: cfg.Store, log: cfg.Logger, obs: cfg.Observer, owner: cfg.Owner, ttl: cfg.LeaseTTL,
 		wallets: map[string]*Wallet{},
 		chains:  map[*node.Client]*chain{},
-		senders: map[string]*sender{},
+		senders: map[senderKey]*sender{},
 		keys:    map[idempotencyKey]chan struct{}{},
 	}
 	if m.log == nil {
@@ -274,7 +283,7 @@ func (m *Manager) walletOf(row store.Sender) (w *Wallet, known bool) {
 
 // Stop refuses new requests, waits until every caller has an answer or ctx is
 // done, and then stops all work. What is stored and unfinished goes on at the
-// next start; its callers are told so.
+// next start; its callers get its hash if it is signed, else a *PendingError.
 func (m *Manager) Stop(ctx context.Context) {
 	m.mu.Lock()
 	m.stopping = true
@@ -343,27 +352,72 @@ func SenderID(c node.Chain, instance string, addr common.Address) string {
 func (m *Manager) sender(w *Wallet, row store.Sender) (*sender, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s := m.senders[row.ID]; s != nil {
-		if s.membership != w.membership {
-			return nil, &RefusedError{Code: codeRefused, Msg: "account " + row.Address.Hex() + " is not available to this wallet"}
-		}
+	k := senderKey{row.ID, w.membership}
+	if s := m.senders[k]; s != nil {
 		return s, nil
 	}
 	if m.stopping {
 		return nil, errStopping
 	}
 	s := newSender(m, w, row)
-	m.senders[row.ID] = s
+	m.senders[k] = s
 	m.wg.Go(s.run)
 	return s, nil
 }
 
-// loaded returns the running sender with that id, or nil.
-func (m *Manager) loaded(id string) *sender {
+// drop forgets a sender whose goroutine ends.
+func (m *Manager) drop(s *sender) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.senders[id]
+	if k := (senderKey{s.id, s.membership}); m.senders[k] == s {
+		delete(m.senders, k)
+	}
 }
+
+// loaded returns the running sender with that id that a membership may use,
+// or nil.
+func (m *Manager) loaded(id, membership string) *sender {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.senders[senderKey{id, membership}]
+}
+
+// at returns the running sender with that id, for an operator, or nil.
+func (m *Manager) at(ctx context.Context, id string) *sender {
+	row, err := m.db.Sender(ctx, id)
+	if err != nil {
+		return nil
+	}
+	return m.loaded(id, row.Membership)
+}
+
+// sendersOf lists the senders that are at work on a chain.
+func (m *Manager) sendersOf(c *chain) []*sender {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []*sender
+	for _, s := range m.senders {
+		if s.chain == c {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// enter counts a piece of work that Stop waits for, unless it is too late.
+func (m *Manager) enter() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopping {
+		return false
+	}
+	m.wg.Add(1)
+	return true
+}
+
+// Owns reports whether an account of any wallet of this manager has this
+// address.
+func (w *Wallet) Owns(addr common.Address) bool { return w.m.owns(addr) }
 
 // owns reports whether an account of any wallet of ours has this address.
 func (m *Manager) owns(addr common.Address) bool {

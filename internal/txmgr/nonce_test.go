@@ -49,9 +49,9 @@ type answerOf struct {
 
 // begin sends in the background.
 func (r *rig) begin(args tx.Args, key string) <-chan answerOf {
-	c := make(chan answerOf, 1)
+	c, w := make(chan answerOf, 1), r.w
 	go func() {
-		h, err := r.w.Send(context.Background(), caller, SendRequest{Args: args, IdempotencyKey: key})
+		h, err := w.Send(context.Background(), caller, SendRequest{Args: args, IdempotencyKey: key})
 		c <- answerOf{h, err}
 	}()
 	return c
@@ -62,7 +62,7 @@ func (r *rig) result(c <-chan answerOf) (common.Hash, error) {
 	select {
 	case a := <-c:
 		return a.hash, a.err
-	case <-time.After(20 * time.Second):
+	case <-time.After(40 * time.Second):
 		r.t.Fatal("no answer")
 		return common.Hash{}, nil
 	}

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
 
 // Report says how a sender stands, for a person who has to decide what to do.
@@ -43,7 +46,7 @@ var ErrNoSender = errors.New("no such sender is at work")
 
 // Explain reports on a sender and changes nothing.
 func (m *Manager) Explain(ctx context.Context, senderID string) (Report, error) {
-	s := m.loaded(senderID)
+	s := m.at(ctx, senderID)
 	if s == nil {
 		return Report{}, ErrNoSender
 	}
@@ -74,7 +77,7 @@ func (m *Manager) Release(ctx context.Context, senderID string) (Report, error) 
 
 // mend acts on a sender with a fresh answer of its node.
 func (m *Manager) mend(ctx context.Context, senderID string, act func(*sender) error) (Report, error) {
-	s := m.loaded(senderID)
+	s := m.at(ctx, senderID)
 	if s == nil {
 		return Report{}, ErrNoSender
 	}
@@ -143,7 +146,7 @@ func (m *Manager) Cancel(ctx context.Context, txID string) error {
 	if err != nil {
 		return err
 	}
-	s := m.loaded(t.Sender)
+	s := m.at(ctx, t.Sender)
 	if s == nil {
 		return ErrNoSender
 	}
@@ -211,4 +214,39 @@ func (s *sender) report() Report {
 		r.Advice = "nothing to repair"
 	}
 	return r
+}
+
+// cancelAttempt plans a self-transfer with a higher fee beside the attempts
+// of a transaction that has left. It fails the transaction only once it is
+// mined and confirmed (TXMGR.md no. 15).
+func (s *sender) cancelAttempt(e *entry) error {
+	if !e.ready() {
+		return errors.New("a cancel of it is being signed")
+	}
+	fees := tx.LeastBump(e.utx)
+	if cur := e.current(); cur.row.Payload != nil {
+		if last, err := tx.DecodeUnsigned(cur.row.Payload); err == nil {
+			fees = tx.LeastBump(last)
+		}
+	}
+	unsigned, err := tx.SelfTransfer(e.utx, s.addr, s.w.chainID, e.nonce(), fees)
+	if err != nil {
+		return err
+	}
+	if limit := s.w.set.Limits.MaxFeePerGas; limit != nil && limit.Sign() > 0 && unsigned.GasFeeCap().Cmp(limit) > 0 {
+		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("a cancel would have to pay %s wei per gas, above the configured max_fee_per_gas of %s", unsigned.GasFeeCap(), limit)}
+	}
+	s.repairIntent(e)
+	s.attempt(e, unsigned, store.CancelAttempt)
+	return nil
+}
+
+// repairIntent records that the next signature of e is a repair.
+func (s *sender) repairIntent(e *entry) {
+	intent := audit.Intent{
+		ID: store.NewID(), At: time.Now(), Principal: auth.Operator.Name, Wallet: e.w.name, Address: s.addr,
+		Action: audit.Repair, Subject: e.row.ID, Verdict: "allow: repair",
+	}
+	e.row.Intent, e.action = intent.ID, audit.Repair
+	s.plan(func(w *store.Writer) error { return w.AuditIntent(intent) })
 }

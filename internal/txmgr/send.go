@@ -39,14 +39,19 @@ func (s *sender) pump() {
 	size := 0
 	for n := s.base; ; n++ {
 		e := s.slots[n]
-		if e == nil || !e.ready() || e.row.State == store.Held {
+		if e == nil || e.row.State == store.Held {
 			break
 		}
-		if e.acked {
+		// While a replacement is being signed, what it replaces has the nonce.
+		covered := !e.ready() && (e.left || len(s.older[n]) > 0)
+		if e.acked || covered {
 			if len(batch) > 0 {
 				break
 			}
 			continue
+		}
+		if !e.ready() {
+			break
 		}
 		a := e.current()
 		blob := tx.IsBlob(e.utx)
@@ -68,8 +73,9 @@ func (s *sender) pump() {
 	s.sending = true
 	begun := time.Now()
 	s.m.wg.Go(func() {
-		// The bytes are stored: a caller who goes away does not stop them.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.m.ctx), sendTimeout)
+		// The bytes are stored: a caller who goes away does not stop them. The
+		// end of the process does, and they go out again at the next start.
+		ctx, cancel := context.WithTimeout(s.m.ctx, sendTimeout)
 		defer cancel()
 		errs := s.w.node.SendRaw(ctx, raws)
 		s.post(func() { s.sent(batch, errs, begun) })
@@ -94,7 +100,8 @@ func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
 		verdict := node.Classify(err, a.row.Hash)
 		switch verdict {
 		case node.Accepted, node.Known:
-			s.taken(e, a, begun)
+			s.taken(e, begun)
+			s.shownBy(e, verdict == node.Known)
 			continue
 		case node.NonceTooLow:
 			// Mined, or somebody else's: the account's count decides.
@@ -123,9 +130,8 @@ func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
 }
 
 // taken records that the node has a transaction, and answers its callers.
-func (s *sender) taken(e *entry, a *attempt, begun time.Time) {
+func (s *sender) taken(e *entry, begun time.Time) {
 	e.acked, e.ackedAt, e.reason = true, s.account.asked, nil
-	hash := a.row.Hash
 	if e.row.State == store.Signed {
 		e.row.State = store.Sent
 		id := e.row.ID
@@ -135,7 +141,7 @@ func (s *sender) taken(e *entry, a *attempt, begun time.Time) {
 	}
 	// The bytes were stored before they left, so the callers need not wait
 	// for this round's commit.
-	s.answer(e.row.ID, hash, nil)
+	s.answer(e.row.ID, e.hash(), nil)
 	s.m.obs.ObserveStage(e.w.name, "send", time.Since(begun))
 	s.event("sent")
 	e.stage = time.Now()
@@ -155,8 +161,7 @@ func (s *sender) impossible(a *attempt, err error) {
 		return expect(w.SetAttemptOutcome(id, []store.AttemptOutcome{store.Open}, store.Impossible))
 	})
 	if e.current() != nil {
-		e.acked = true // the attempt before it was sent, and goes on
-		e.row.Hash = e.current().row.Hash
+		e.acked = false // the attempt before it goes out once more
 		return
 	}
 	var nerr *node.Error
@@ -171,8 +176,12 @@ func (s *sender) headSeen(head node.Head, moved bool) {
 	if !s.loadedOK {
 		return
 	}
+	s.late.heads++
+	if s.doubt.open && !s.doubt.asking {
+		s.lookAgain()
+	}
 	s.confirm(head)
-	if moved || s.parked != "" || s.unproven != "" || len(s.subs)+len(s.queue) > 0 {
+	if moved || s.late.open || s.parked != "" || s.unproven != "" || len(s.subs)+len(s.queue) > 0 {
 		s.wantAccount()
 	}
 }
@@ -186,7 +195,7 @@ func (s *sender) wantAccount() {
 	}
 	s.account.fetching, s.account.again = true, false
 	s.account.asked++
-	asked := s.account.asked
+	asked, since := s.account.asked, time.Now()
 	s.m.wg.Go(func() {
 		latest, pending, balance, err := s.w.node.Account(s.m.ctx, s.addr)
 		s.post(func() {
@@ -199,7 +208,7 @@ func (s *sender) wantAccount() {
 				return
 			}
 			s.account.latest, s.account.pending, s.account.balance = latest, pending, balance
-			s.account.at = time.Now()
+			s.account.since, s.account.at = since, time.Now()
 			s.counted()
 			if s.account.again {
 				s.wantAccount()

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/big"
-	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +17,6 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
-	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -38,10 +37,11 @@ type sender struct {
 	chain      *chain
 	log        *slog.Logger
 
-	mu    sync.Mutex
-	inbox []func()
-	wake  chan struct{}
-	free  atomic.Int64 // next free nonce, -1 while unknown
+	mu     sync.Mutex
+	inbox  []func()
+	closed error // why nothing is taken any more; nil while the goroutine runs
+	wake   chan struct{}
+	free   atomic.Int64 // next free nonce, -1 while unknown
 
 	// The goroutine's own.
 	row      store.Sender
@@ -50,13 +50,15 @@ type sender struct {
 	base     uint64                      // the node's count: nonces below it are mined
 	slots    map[uint64]*entry           // who occupies which nonce, from base upward
 	hint     uint64                      // no nonce in [base, hint) is free
-	reserved *big.Int                    // wei that the transactions in slots may cost
-	blobs    int                         // how many of them are blob transactions
-	held     int                         // at least as many as there are held ones among them
+	heldAt   []uint64                    // which of the nonces in slots are held, lowest first
+	reserved *big.Int                    // wei that the others in slots may cost
+	blobs    int                         // how many of the others are blob transactions
+	plain    int                         // and how many are not
 	older    map[uint64][]*entry         // superseded transactions of a nonce, oldest first
 	byTx     map[string]*entry           // every entry in memory
 	byHash   map[common.Hash]*attempt    // every stored attempt in memory
 	filling  map[uint64]bool             // nonces that a self-transfer is being made for
+	holes    map[uint64]bool             // nonces that fell free in this round: true if a self-transfer failed there
 	queue    []*entry                    // stored, waiting for a nonce, oldest first
 	subs     []*submission               // not yet stored
 	mined    map[*entry]struct{}         // mined, not yet deep enough
@@ -65,8 +67,14 @@ type sender struct {
 	seq      uint64                      // counts entries and drains, in order of arrival
 	planned  []func(*store.Writer) error // rows of this round
 	effects  []func()                    // what to do once they are committed
+	undone   []func()                    // what to do instead if they are not
 	account  account                     // what the node says of the address
 	foreign  foreign                     // a count above our rows, being watched
+	late     late                        // blocks that the node counts and we have not seen
+	doubt    doubt                       // whether what was mined still is
+	forks    uint64                      // counts reorganisations and reloads: answers from before are void
+	looking  bool                        // receipts are being asked for by hash
+	presence presence                    // what the node's pending count is worth
 	sending  bool                        // a batch is on its way to the node
 	retry    time.Time                   // nothing is sent before this
 	backoff  time.Duration
@@ -91,6 +99,8 @@ type entry struct {
 	begun     time.Time
 	stage     time.Time // when the present stage began
 	prepaid   bool      // its shortfall was checked against a fresh balance
+	held      bool      // it is in sender.heldAt
+	weighed   bool      // it is in sender.reserved, and in blobs or plain
 	reason    error     // why the backend or node has not taken it so far
 }
 
@@ -117,20 +127,25 @@ func (e *entry) ready() bool {
 	return a != nil && a.row.Raw != nil
 }
 
+// hash is what callers are told: of the newest stored bytes that do what was
+// asked for. That of a cancel is nobody's payment.
+func (e *entry) hash() common.Hash {
+	for _, a := range slices.Backward(e.attempts) {
+		if a.row.Raw != nil && a.row.Kind != store.CancelAttempt {
+			return a.row.Hash
+		}
+	}
+	return e.row.Hash
+}
+
 // account is what the node says of the address.
 type account struct {
 	latest, pending uint64
 	balance         *big.Int
-	at              time.Time
-	asked           uint64 // counts questions; the answer belongs to the last
+	since, at       time.Time // of the question, of the answer
+	asked           uint64    // counts questions; the answer belongs to the last
 	fetching        bool
 	again           bool // somebody needs an answer to a question asked from now on
-}
-
-// drain waits until every transaction that came before it has left.
-type drain struct {
-	seq  uint64
-	done chan struct{}
 }
 
 func newSender(m *Manager, w *Wallet, row store.Sender) *sender {
@@ -155,8 +170,10 @@ func (s *sender) forget() {
 		s.chain.unwatch(hash)
 	}
 	s.loadedOK = false
+	s.forks++
 	s.slots = map[uint64]*entry{}
-	s.hint, s.reserved, s.blobs, s.held = 0, new(big.Int), 0, 0
+	s.heldAt, s.holes = nil, map[uint64]bool{}
+	s.hint, s.reserved, s.blobs, s.plain = 0, new(big.Int), 0, 0
 	s.older = map[uint64][]*entry{}
 	s.byTx = map[string]*entry{}
 	s.byHash = map[common.Hash]*attempt{}
@@ -164,38 +181,62 @@ func (s *sender) forget() {
 	s.mined = map[*entry]struct{}{}
 	s.signings = map[*attempt]context.CancelFunc{}
 	s.queue, s.planned, s.effects = nil, nil, nil
-	s.unproven = ""
-	s.foreign = foreign{}
+	s.unproven, s.looking = "", false
+	s.foreign, s.late, s.doubt, s.presence = foreign{}, late{}, doubt{}, presence{}
 	s.account.balance = nil
+	// Whoever waits for an answer from a round that was not committed.
+	undone := s.undone
+	s.undone = nil
+	for _, tell := range undone {
+		tell()
+	}
 }
 
-// post hands an event to the sender's goroutine. It never blocks.
-func (s *sender) post(event func()) {
+// post hands an event to the sender's goroutine, if that still runs. It never
+// blocks.
+func (s *sender) post(event func()) { _ = s.offer(event) }
+
+// offer is post for those who have to know: an error says why the goroutine
+// has ended, and that the event will not run.
+func (s *sender) offer(event func()) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed != nil {
+		return s.closed
+	}
 	s.inbox = append(s.inbox, event)
-	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+	return nil
 }
+
+// errNotStored is the answer of a round whose rows may not have been stored.
+var errNotStored = errors.New("the transaction store failed: look again before trying again")
 
 // ask posts an event and waits until it has run and its round is committed.
 func ask[T any](ctx context.Context, s *sender, event func() T) (T, error) {
-	answer := make(chan T, 1)
-	s.post(func() {
+	type reply struct {
+		value T
+		err   error
+	}
+	answer := make(chan reply, 1)
+	var none T
+	if err := s.offer(func() {
 		v := event()
-		s.then(func() { answer <- v })
-	})
+		s.then(func() { answer <- reply{value: v} })
+		s.undone = append(s.undone, func() { answer <- reply{err: errNotStored} })
+	}); err != nil {
+		return none, err
+	}
 	select {
-	case v := <-answer:
-		return v, nil
+	case r := <-answer:
+		return r.value, r.err
 	case <-ctx.Done():
-		var zero T
-		return zero, ctx.Err()
+		return none, ctx.Err()
 	case <-s.m.ctx.Done():
-		var zero T
-		return zero, errStopping
+		return none, errStopping
 	}
 }
 
@@ -207,11 +248,19 @@ func (s *sender) then(effect func()) { s.effects = append(s.effects, effect) }
 
 func (s *sender) event(kind string) { s.m.obs.Event(s.w.name, kind) }
 
-// run is the sender's goroutine.
+// run is the sender's goroutine. It ends with the manager, or if the address
+// turns out not to be this wallet's to use.
 func (s *sender) run() {
 	ctx := s.m.ctx
+	var end error = errStopping
 	for wait := 100 * time.Millisecond; ctx.Err() == nil; {
-		if err := s.load(ctx); err != nil {
+		err := s.load(ctx)
+		var unclaimed *unclaimedError
+		if errors.As(err, &unclaimed) {
+			end = unclaimed.err
+			break
+		}
+		if err != nil {
 			if ctx.Err() == nil {
 				s.log.Error("cannot take up a sender", "err", err)
 			}
@@ -221,18 +270,33 @@ func (s *sender) run() {
 			continue
 		}
 		wait = 100 * time.Millisecond
-		if err := s.serve(ctx); err != nil && ctx.Err() == nil {
+		if err := s.serve(ctx); err != nil {
 			s.log.Error("transaction store failed, reading its rows again", "err", err)
 			s.free.Store(-1)
 			s.forget()
 			s.pause(ctx, wait)
 		}
 	}
+	s.m.drop(s)
+	s.part()
 	s.forget()
+	s.mu.Lock()
+	s.closed = end
+	s.mu.Unlock()
 	s.drainInbox()
-	s.refuseAll(errStopping)
+	s.refuseAll(end)
 	for id := range s.waiters {
 		s.answer(id, common.Hash{}, &PendingError{TxID: id})
+	}
+}
+
+// part answers the callers whose transaction has stored bytes: those go out
+// again at the next start, so their hash is the answer.
+func (s *sender) part() {
+	for id := range s.waiters {
+		if e := s.byTx[id]; e != nil && e.ready() && e.row.State != store.Held {
+			s.answer(id, e.hash(), nil)
+		}
 	}
 }
 
@@ -266,7 +330,7 @@ func (s *sender) drainInbox() {
 		event()
 	}
 	effects := s.effects
-	s.planned, s.effects = nil, nil
+	s.planned, s.effects, s.undone = nil, nil, nil
 	for _, effect := range effects {
 		effect()
 	}
@@ -284,7 +348,8 @@ func (s *sender) refuseAll(err error) {
 	s.drains = nil
 }
 
-// serve runs rounds of events until the store fails or ctx ends.
+// serve runs rounds of events until ctx ends; an error says that a round was
+// not committed.
 func (s *sender) serve(ctx context.Context) error {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
@@ -305,7 +370,7 @@ func (s *sender) serve(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case <-s.wake:
 		case <-tick.C:
 			s.tick()
@@ -322,6 +387,7 @@ func (s *sender) round(ctx context.Context) error {
 	for _, event := range events {
 		event()
 	}
+	s.closeHoles()
 	s.assign()
 	if len(s.planned) > 0 {
 		planned := s.planned
@@ -338,7 +404,7 @@ func (s *sender) round(ctx context.Context) error {
 		}
 	}
 	effects := s.effects
-	s.planned, s.effects = nil, nil
+	s.planned, s.effects, s.undone = nil, nil, nil
 	for _, effect := range effects {
 		effect()
 	}
@@ -353,11 +419,17 @@ func (s *sender) busy() bool {
 	return len(s.queue) > 0 || len(s.subs) > 0 || len(s.slots) > 0 || len(s.mined) > 0 || s.parked != ""
 }
 
+// hungry reports whether requests wait that only a block can make room for.
+func (s *sender) hungry() bool {
+	return len(s.queue)+len(s.subs) > 0 && s.mayWork() &&
+		s.lowestFree()-s.base >= uint64(s.w.set.Window) //nolint:gosec // Window is positive
+}
+
 // publish lets others see the next free nonce and the gauges, and says
 // whether heads matter to this sender.
 func (s *sender) publish() {
 	s.free.Store(int64(s.lowestFree())) //nolint:gosec // nonces are below 2^63, node.Client checks
-	s.chain.attend(s, s.busy())
+	s.chain.attend(s, s.busy(), s.hungry())
 	s.m.obs.SetSender(s.w.name, s.id, SenderGauges{
 		Queued: len(s.queue) + len(s.subs), InFlight: len(s.slots), Window: s.w.set.Window, Parked: s.parked != "",
 	})
@@ -397,188 +469,4 @@ func (s *sender) renew() {
 			}
 		})
 	})
-}
-
-// submission is a request on its way into the rows, and then a caller who
-// waits for its outcome.
-type submission struct {
-	w         *Wallet
-	principal auth.Principal
-	row       store.Tx
-	utx       *types.Transaction
-	signed    *types.Transaction // of a raw transaction
-	intent    audit.Intent
-	begun     time.Time
-	deadline  time.Time
-	s         *sender
-	result    chan result // one answer, buffered
-	answered  bool        // the sender's goroutine's own
-	short     bool        // its shortfall was checked against a fresh balance
-}
-
-type result struct {
-	hash common.Hash
-	err  error
-}
-
-func (sub *submission) finish(hash common.Hash, err error) {
-	if sub.answered {
-		return
-	}
-	sub.answered = true
-	sub.result <- result{hash, err}
-}
-
-// await waits for the answer. At the deadline the sender decides what the
-// answer is (TXMGR.md no. 3).
-func (sub *submission) await() (common.Hash, error) {
-	t := time.NewTimer(time.Until(sub.deadline))
-	defer t.Stop()
-	select {
-	case r := <-sub.result:
-		return r.hash, r.err
-	case <-t.C:
-	}
-	sub.s.post(func() { sub.s.deadline(sub) })
-	// The store may be the thing that hangs: its caller is told so.
-	t.Reset(2 * time.Second)
-	select {
-	case r := <-sub.result:
-		return r.hash, r.err
-	case <-t.C:
-		return common.Hash{}, &PendingError{TxID: sub.row.ID}
-	}
-}
-
-// submit hands a request over. An error means that it was not taken.
-func (s *sender) submit(sub *submission) error {
-	s.m.mu.Lock()
-	stopping := s.m.stopping
-	s.m.mu.Unlock()
-	if stopping {
-		return errStopping
-	}
-	sub.s = s
-	sub.row.Sender = s.id
-	s.post(func() {
-		if len(s.queue)+len(s.subs) >= s.w.set.QueueLimit {
-			sub.finish(common.Hash{}, &BusyError{
-				Reason: "too many transactions of this account are waiting for a nonce", RetryAfter: 5 * time.Second, Status: http.StatusTooManyRequests,
-			})
-			return
-		}
-		s.subs = append(s.subs, sub)
-	})
-	return nil
-}
-
-// join waits for the outcome of a transaction that another request brought.
-func (s *sender) join(id string, deadline time.Time) (common.Hash, error) {
-	sub := &submission{w: s.w, s: s, deadline: deadline, result: make(chan result, 2)}
-	sub.row.ID = id
-	s.post(func() {
-		e := s.byTx[id]
-		switch {
-		case e == nil && s.loadedOK:
-			s.m.wg.Go(func() { sub.result <- s.finalOutcome(id) })
-		case e != nil && e.acked:
-			hash := e.row.Hash
-			s.then(func() { sub.finish(hash, nil) })
-		default:
-			s.waiters[id] = append(s.waiters[id], sub)
-		}
-	})
-	return sub.await()
-}
-
-// finalOutcome reads the outcome of a transaction that is not in memory.
-func (s *sender) finalOutcome(id string) result {
-	t, err := s.m.db.Tx(s.m.ctx, id)
-	if err != nil {
-		return result{err: err}
-	}
-	if !t.State.Final() && t.Hash == (common.Hash{}) {
-		return result{err: &PendingError{TxID: id}}
-	}
-	hash, err := storedOutcome(t.State, t.Hash, t.Error)
-	return result{hash, err}
-}
-
-// answer gives everybody who waits for a transaction its outcome.
-func (s *sender) answer(id string, hash common.Hash, err error) {
-	for _, sub := range s.waiters[id] {
-		sub.finish(hash, err)
-	}
-	delete(s.waiters, id)
-}
-
-// drain waits until every transaction that was accepted before has left, and
-// reports false if there was nothing to wait for.
-func (s *sender) drain(ctx context.Context) bool {
-	done := make(chan struct{})
-	waited := make(chan bool, 1)
-	s.post(func() {
-		unsent := len(s.subs) > 0 || s.oldestUnsent() <= s.seq
-		if !unsent {
-			waited <- false
-			return
-		}
-		s.seq++
-		s.drains = append(s.drains, drain{s.seq, done})
-		waited <- true
-	})
-	select {
-	case w := <-waited:
-		if !w {
-			return false
-		}
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
-	case <-s.m.ctx.Done():
-		return false
-	}
-}
-
-const noSeq = ^uint64(0)
-
-// oldestUnsent is the lowest sequence number of an entry that the node has
-// not taken yet.
-func (s *sender) oldestUnsent() uint64 {
-	oldest := noSeq
-	for _, e := range s.queue {
-		oldest = min(oldest, e.seq)
-	}
-	for _, e := range s.slots {
-		if !e.acked && e.row.State != store.Held {
-			oldest = min(oldest, e.seq)
-		}
-	}
-	return oldest
-}
-
-func (s *sender) releaseDrains() {
-	if len(s.drains) == 0 {
-		return
-	}
-	oldest := s.oldestUnsent()
-	kept := s.drains[:0]
-	for _, d := range s.drains {
-		if len(s.subs) == 0 && oldest > d.seq {
-			close(d.done)
-		} else {
-			kept = append(kept, d)
-		}
-	}
-	s.drains = kept
-}
-
-// transient reports whether a refusal by the node may pass by itself.
-func transient(err error) bool {
-	return errors.Is(err, node.ErrUnavailable) || errors.Is(err, node.ErrTimeout) || errors.Is(err, node.ErrBadResponse)
 }

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -25,7 +24,11 @@ func (s *sender) sign(a *attempt, unsigned *types.Transaction) {
 	if a != e.current() {
 		return // moved away from in the same round
 	}
-	ctx, cancel := context.WithDeadline(s.m.ctx, e.row.Expires)
+	until := e.row.Expires
+	if a.row.Kind != store.FirstAttempt {
+		until = time.Now().Add(repairTimeout) // the transaction itself may be long past its time
+	}
+	ctx, cancel := context.WithDeadline(s.m.ctx, until)
 	s.signings[a] = cancel
 	principal, intent, action, w := e.principal, e.row.Intent, e.action, e.w
 	s.m.wg.Go(func() {
@@ -35,16 +38,19 @@ func (s *sender) sign(a *attempt, unsigned *types.Transaction) {
 	})
 }
 
+// repairTimeout bounds the signing of a cancel.
+const repairTimeout = time.Minute
+
 // signed takes the wallet's answer. The bytes are stored by compare-and-set
 // on the attempt, so a signature that comes after its attempt was voided can
 // never be stored, and never be sent (TXMGR.md no. 11).
 func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Outcome, err error) {
+	s.plan(func(w *store.Writer) error { return w.AuditOutcome(outcome) })
 	if _, ours := s.signings[a]; !ours {
 		return // of before a reload; the rows have another attempt by now
 	}
 	delete(s.signings, a)
 	e := a.entry
-	s.plan(func(w *store.Writer) error { return w.AuditOutcome(outcome) })
 	if a != e.current() || e.row.State == store.Failed {
 		return // void: the outcome is on record, the signature is dropped
 	}
@@ -61,9 +67,9 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 		return
 	}
 	a.row.Raw, a.row.Hash = raw, signed.Hash()
-	e.row.State, e.row.Hash = store.Signed, a.row.Hash
+	e.row.State, e.row.Hash = store.Signed, e.hash()
 	s.byHash[a.row.Hash] = a
-	row, id, hash := a.row, e.row.ID, a.row.Hash
+	row, id, hash := a.row, e.row.ID, e.row.Hash
 	s.plan(func(w *store.Writer) error {
 		if err := expect(w.StoreSigned(row.ID, row.Tx, row.Nonce, row.Digest, row.Epoch, row.Raw, row.Hash)); err != nil {
 			return err
@@ -83,8 +89,7 @@ func (s *sender) notSigned(a *attempt, err error) {
 	e := a.entry
 	if a.row.Kind != store.FirstAttempt {
 		s.log.Warn("a replacement could not be signed", "tx", e.row.ID, "err", err)
-		s.void(e)
-		e.acked = e.ready()
+		s.void(e) // what it stood beside goes out once more, which shows that the node has it
 		return
 	}
 	switch {
@@ -157,120 +162,7 @@ func (s *sender) discard(e *entry, reason error) {
 		return
 	}
 	s.vacate(*had)
-	s.closeHole(*had)
-}
-
-// closeHole deals with a nonce that fell free below others (TXMGR.md no. 16).
-func (s *sender) closeHole(n uint64) {
-	if older := s.older[n]; len(older) > 0 {
-		// The transaction that was to be replaced has it again.
-		s.reinstate(n)
-		return
-	}
-	above := s.nonces(n + 1)
-	for _, m := range above {
-		if s.slots[m].left {
-			s.fill(n)
-			return
-		}
-	}
-	// Nothing above has left: everything that was filled in moves down, in
-	// order, by waiting at the head of the queue for its new nonce. Nonces
-	// that callers chose stay theirs.
-	var moved []*entry
-	for _, m := range above {
-		e := s.slots[m]
-		if e.row.Explicit || e.row.Kind != store.UserTx {
-			s.hold(e)
-			continue
-		}
-		s.vacate(m)
-		s.requeue(e)
-		moved = append(moved, e)
-	}
-	s.queue = append(moved, s.queue...)
-}
-
-// hold lets an explicit nonce wait again, now that one below it fell free.
-// What is signed already stays signed and is sent when its turn comes.
-func (s *sender) hold(e *entry) {
-	if e.row.State != store.Assigned {
-		return
-	}
-	for e.current() != nil {
-		s.void(e)
-	}
-	e.row.State = store.Held
-	s.held++
-	id := e.row.ID
-	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Assigned}, store.TxUpdate{State: store.Held}))
-	})
-}
-
-// reinstate gives nonce n back to the newest transaction that was superseded
-// there.
-func (s *sender) reinstate(n uint64) {
-	older := s.older[n]
-	old := older[len(older)-1]
-	if s.older[n] = older[:len(older)-1]; len(s.older[n]) == 0 {
-		delete(s.older, n)
-	}
-	old.row.State = store.Sent
-	s.occupy(n, old)
-	id := old.row.ID
-	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Superseded}, store.TxUpdate{State: store.Sent}))
-	})
-}
-
-// deadline decides what a caller is told whose time is up (TXMGR.md no. 3).
-func (s *sender) deadline(sub *submission) {
-	if sub.answered {
-		return
-	}
-	for i, waiting := range s.subs {
-		if waiting == sub {
-			s.subs = append(s.subs[:i], s.subs[i+1:]...)
-			reason := "the account's transactions wait for the node; nothing was stored"
-			if s.parked != "" {
-				reason = "account " + s.addr.Hex() + " is parked: " + s.parked + "; nothing was stored"
-			}
-			sub.finish(common.Hash{}, &BusyError{Reason: reason, RetryAfter: time.Second})
-			return
-		}
-	}
-	e := s.byTx[sub.row.ID]
-	switch {
-	case e == nil:
-		sub.finish(common.Hash{}, &PendingError{TxID: sub.row.ID})
-	case e.ready() || e.left:
-		// Stored bytes: the hash is the answer, and from now on it counts as
-		// sent, since it was shown.
-		if e.row.State == store.Held {
-			s.fail(e, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is ahead of its turn: the next is %d, and it did not come up in time", e.nonce(), s.lowestFree())})
-			return
-		}
-		e.left = true
-		hash := e.row.Hash
-		s.then(func() { sub.finish(hash, nil) })
-	default:
-		s.fail(e, s.givenUp(e))
-	}
-}
-
-// givenUp words why an unsigned transaction is cancelled at its deadline.
-func (s *sender) givenUp(e *entry) error {
-	switch {
-	case e.row.State == store.Held:
-		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is ahead of its turn: the next is %d, and it did not come up in time", e.nonce(), s.lowestFree())}
-	case e.row.State == store.Queued && s.parked != "":
-		return &BusyError{Reason: "account " + s.addr.Hex() + " is parked: " + s.parked + "; the transaction was cancelled", RetryAfter: time.Second}
-	case e.row.State == store.Queued:
-		return &BusyError{Reason: "no nonce came free in time: earlier transactions of this account are not mined yet; the transaction was cancelled", RetryAfter: time.Second}
-	default:
-		return &BackendError{Kind: "timeout", Err: context.DeadlineExceeded}
-	}
+	s.holes[*had] = e.row.Kind == store.FillTx
 }
 
 // tick expires what waited too long unsent and retries what may be retried.
@@ -284,7 +176,7 @@ func (s *sender) tick() {
 			gone = append(gone, e)
 		}
 	}
-	slices.SortFunc(gone, func(a, b *entry) int { return cmp.Compare(b.seq, a.seq) }) // newest first: least to move
+	slices.SortFunc(gone, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
 	for _, e := range gone {
 		s.fail(e, late)
 	}
@@ -294,10 +186,7 @@ func (s *sender) tick() {
 }
 
 func (s *sender) unqueue(e *entry) {
-	for i := range s.queue {
-		if s.queue[i] == e {
-			s.queue = append(s.queue[:i:i], s.queue[i+1:]...)
-			return
-		}
+	if i := slices.Index(s.queue, e); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
 	}
 }

@@ -4,7 +4,6 @@ package txmgr
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -48,29 +47,46 @@ func (s *sender) includes(r *node.Receipt) {
 	if e.row.State == store.Mined && e.row.BlockHash == r.BlockHash {
 		return
 	}
+	if e.nonce() < s.base && e.row.State != store.Mined {
+		s.unmine(e.nonce()) // a reorganisation that we have not heard of yet
+	}
 	winner := a.row.Hash
+	cancelled := a.row.Kind == store.CancelAttempt
 	e.row.State, e.row.Hash, e.row.Block, e.row.BlockHash, e.row.Succeeded = store.Mined, winner, r.BlockNumber, r.BlockHash, r.Status == 1
 	e.acked, e.left = true, true
 	s.mined[e] = struct{}{}
 	id, row := e.row.ID, e.row
 	// If it was superseded, it has its nonce back: it won.
-	if n := e.nonce(); s.slots[n] != e {
-		s.older[n] = slices.DeleteFunc(s.older[n], func(o *entry) bool { return o == e })
-		if other := s.slots[n]; other != nil {
-			s.supersedeLoser(other)
-		}
-		s.occupy(n, e)
+	if n := e.nonce(); n >= s.base {
+		s.outdo(n, e)
 	}
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Signed, store.Sent, store.Superseded, store.Mined}, store.TxUpdate{
+		return expect(w.UpdateTx(id, []store.TxState{store.Held, store.Signed, store.Sent, store.Superseded, store.Mined}, store.TxUpdate{
 			State: store.Mined, Hash: &row.Hash, Block: &row.Block, BlockHash: &row.BlockHash, Succeeded: &row.Succeeded,
 		}))
 	})
+	hash := e.hash()
 	s.then(func() {
-		s.answer(id, winner, nil)
+		if !cancelled { // else the end is told when it is certain
+			s.answer(id, hash, nil)
+		}
 		s.m.obs.ObserveStage(e.w.name, "mine", time.Since(e.stage))
 		s.event("mined")
 	})
+}
+
+// outdo gives nonce n to e, which is mined there, in place of a replacement.
+func (s *sender) outdo(n uint64, e *entry) {
+	if s.slots[n] != e {
+		s.older[n] = slices.DeleteFunc(s.older[n], func(o *entry) bool { return o == e })
+		if len(s.older[n]) == 0 {
+			delete(s.older, n)
+		}
+		if other := s.slots[n]; other != nil {
+			s.supersedeLoser(other)
+		}
+	}
+	s.occupy(n, e)
 }
 
 // supersedeLoser parts a replacement from the nonce that the transaction it
@@ -95,6 +111,9 @@ func (s *sender) advance() {
 
 // confirm ends what is deep enough under head.
 func (s *sender) confirm(head node.Head) {
+	if s.doubt.open {
+		return
+	}
 	var top *entry
 	for e := range s.mined {
 		if e.row.Block+s.w.set.Confirmations > head.Number || e.nonce() >= s.base {
@@ -131,7 +150,15 @@ func (s *sender) finish(e *entry) {
 		return expect(w.UpdateTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: state, Error: &text}))
 	})
 	delete(s.byTx, id)
-	s.then(func() { s.event(string(state)) })
+	hash := e.hash()
+	s.then(func() {
+		if state == store.Failed {
+			s.answer(id, common.Hash{}, parseFailure(text))
+		} else {
+			s.answer(id, hash, nil)
+		}
+		s.event(string(state))
+	})
 	n := e.nonce()
 	for _, loser := range s.older[n] {
 		s.lost(loser, store.Replaced)
@@ -185,22 +212,18 @@ func (s *sender) counted() {
 		s.behind(latest)
 	} else {
 		s.unproven = ""
-		s.foreign = foreign{}
+		s.foreign, s.late = foreign{}, late{}
 		s.unpark()
 	}
-	// Accepted is not pooled: what the node's pending count does not cover
-	// is gone from its pool and goes out again, the same bytes (no. 6).
-	for n := max(s.account.pending, s.base); ; n++ {
-		e := s.slots[n]
-		if e == nil {
-			break
-		}
-		if e.acked && e.ackedAt < s.account.asked && e.row.State == store.Sent {
-			s.log.Info("node dropped a transaction, sending it again", "tx", e.row.ID, "nonce", n)
-			s.event("resent")
-			e.acked = false
-		}
-	}
+	s.resendDropped()
+}
+
+// late is how far we are with blocks that the node counts and we have not
+// seen. As a rule the next look at the head brings them.
+type late struct {
+	open  bool
+	base  uint64
+	heads int // looks at the head since
 }
 
 // behind deals with a count above our base: our transactions were mined
@@ -208,21 +231,27 @@ func (s *sender) counted() {
 func (s *sender) behind(latest uint64) {
 	for n := s.base; n < latest; n++ {
 		e := s.slots[n]
-		if e == nil {
-			s.aboveRows(latest)
-			return
-		}
-		if e.row.State == store.Mined {
-			continue
-		}
-		if !e.left {
-			// Never shown to anybody, so it may have another nonce: it waits
-			// until the count is believed, and then moves.
+		if e == nil || e.row.State != store.Mined && !s.outside(n, e) {
+			// Nobody's, or never shown to anybody, so it may have another
+			// nonce: it waits until the count is believed, and then moves.
 			s.aboveRows(latest)
 			return
 		}
 	}
+	if !s.late.open || s.late.base != s.base {
+		s.late = late{open: true, base: s.base}
+	}
+	if s.late.heads < 2 { // the first may have been on its way before the question
+		s.chain.pollNow()
+		return
+	}
 	s.lookUp(latest)
+}
+
+// outside reports whether bytes of e, or of what it replaces at n, may be
+// known outside, so that they may be mined without our doing.
+func (s *sender) outside(n uint64, e *entry) bool {
+	return e.left || e.row.Kind == store.RawTx || len(s.older[n]) > 0
 }
 
 // aboveRows parks the sender until two heads in a row agree on a count above
@@ -238,7 +267,12 @@ func (s *sender) aboveRows(latest uint64) {
 		s.parkForRepair(fmt.Sprintf("the node counts %d transactions where %d were expected: somebody else uses this key, or the node is wrong", latest, expected))
 		return
 	}
+	wait := fmt.Sprintf("the node counts %d transactions where %d were expected; waiting for the next block to agree", latest, expected)
 	head := s.chain.current()
+	if head.Hash == (common.Hash{}) {
+		s.park(wait)
+		return
+	}
 	now := time.Now()
 	f := &s.foreign
 	agreed := f.count == latest && (f.head != head.Hash || now.Sub(f.since) >= quietTime)
@@ -246,7 +280,7 @@ func (s *sender) aboveRows(latest uint64) {
 		if f.count != latest {
 			*f = foreign{count: latest, head: head.Hash, since: now}
 		}
-		s.park(fmt.Sprintf("the node counts %d transactions where %d were expected; waiting for the next block to agree", latest, expected))
+		s.park(wait)
 		return
 	}
 	s.adopt(latest)
@@ -260,7 +294,7 @@ func (s *sender) adopt(latest uint64) {
 	var moved []*entry
 	for _, n := range s.nonces(s.base) {
 		e := s.slots[n]
-		if n >= latest || e.left || e.row.State == store.Mined {
+		if n >= latest || e.row.State == store.Mined || s.outside(n, e) {
 			continue
 		}
 		s.vacate(n)
@@ -285,7 +319,11 @@ func (s *sender) adopt(latest uint64) {
 // lookUp asks for the receipts of everything below latest that is not known
 // to be mined.
 func (s *sender) lookUp(latest uint64) {
+	if s.looking {
+		return
+	}
 	var hashes []common.Hash
+	asked := map[common.Hash]bool{}
 	for n := s.base; n < latest; n++ {
 		for _, e := range append(slices.Clone(s.older[n]), s.slots[n]) {
 			if e == nil || e.row.State == store.Mined {
@@ -294,6 +332,7 @@ func (s *sender) lookUp(latest uint64) {
 			for _, a := range e.attempts {
 				if a.row.Raw != nil {
 					hashes = append(hashes, a.row.Hash)
+					asked[a.row.Hash] = true
 				}
 			}
 		}
@@ -301,31 +340,33 @@ func (s *sender) lookUp(latest uint64) {
 	if len(hashes) == 0 {
 		return
 	}
-	confirmedBelow := s.w.set.Confirmations
-	head := s.chain.current()
+	s.looking = true
+	confirmations, head, forks := s.w.set.Confirmations, s.chain.current(), s.forks
 	s.m.wg.Go(func() {
 		receipts, err := s.w.node.Receipts(s.m.ctx, hashes)
-		if err != nil {
-			return // asked again at the next head
-		}
 		// TXMGR.md no. 14: the same node's count, deep enough, is the proof.
 		deep := uint64(0)
-		if head.Number >= confirmedBelow {
-			deep, err = s.w.node.NonceAt(s.m.ctx, s.addr, fmt.Sprintf("0x%x", head.Number-confirmedBelow))
+		if err == nil && head.Number >= confirmations {
+			deep, err = s.w.node.NonceAt(s.m.ctx, s.addr, fmt.Sprintf("0x%x", head.Number-confirmations))
 			if err != nil {
-				deep = 0
+				deep, err = 0, nil
 			}
 		}
-		s.post(func() { s.lookedUp(latest, receipts, deep) })
+		s.post(func() {
+			if forks != s.forks {
+				return // of before a reorganisation or a reload
+			}
+			s.looking = false
+			if err == nil { // else it is asked again at the next head
+				s.lookedUp(latest, receipts, asked, deep)
+			}
+		})
 	})
 }
 
 // lookedUp takes the receipts of a lookUp. What has none although its nonce
 // is used deep in the chain is displaced; until then the sender waits.
-func (s *sender) lookedUp(latest uint64, receipts []*node.Receipt, deep uint64) {
-	if !s.loadedOK {
-		return
-	}
+func (s *sender) lookedUp(latest uint64, receipts []*node.Receipt, asked map[common.Hash]bool, deep uint64) {
 	for _, r := range receipts {
 		if r != nil {
 			s.includes(r)
@@ -338,58 +379,49 @@ func (s *sender) lookedUp(latest uint64, receipts []*node.Receipt, deep uint64) 
 		if e == nil || e.row.State == store.Mined {
 			continue
 		}
+		if !s.outside(n, e) || !s.allAsked(n, e, asked) {
+			return // it came later than the question
+		}
 		if deep <= n {
 			s.unproven = fmt.Sprintf("nonce %d is used on the chain and none of our hashes has a receipt; waiting for confirmations", n)
 			return
 		}
-		s.log.Error("a transaction that this signer did not make was mined at the nonce of one that it sent", "tx", e.row.ID, "nonce", n)
-		s.vacate(n)
-		s.lost(e, store.Displaced)
-		for _, o := range s.older[n] {
-			s.lost(o, store.Displaced)
-		}
-		delete(s.older, n)
-		s.base = max(s.base, n+1)
-		s.advance()
+		s.displace(n, e)
 	}
 	s.hint = max(s.hint, s.base)
 }
 
-// reconcileAll asks for everything anew after blocks were skipped.
-func (s *sender) reconcileAll() {
-	if s.loadedOK {
-		s.wantAccount()
+func (s *sender) allAsked(n uint64, e *entry, asked map[common.Hash]bool) bool {
+	for _, o := range append(slices.Clone(s.older[n]), e) {
+		for _, a := range o.attempts {
+			if a.row.Raw != nil && !asked[a.row.Hash] {
+				return false
+			}
+		}
 	}
+	return true
 }
 
-// reorganised takes back what was mined in blocks from number upward.
-func (s *sender) reorganised(number uint64) {
-	if !s.loadedOK {
-		return
+// displace ends everything of ours at nonce n, which somebody else has used.
+func (s *sender) displace(n uint64, e *entry) {
+	s.log.Error("a transaction that this signer did not make was mined at the nonce of one that it sent", "tx", e.row.ID, "nonce", n)
+	s.vacate(n)
+	losers := s.older[n]
+	delete(s.older, n)
+	if e.left {
+		losers = append(losers, e)
+	} else {
+		s.fail(e, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce too low: next nonce %d, tx nonce %d", n+1, n)})
 	}
-	if s.row.ConfirmedHash != (common.Hash{}) && s.row.ConfirmedNumber >= number {
-		s.parkForRepair(fmt.Sprintf("block %d, which was confirmed and holds transactions of this account, is no longer on the chain: the chain was reset or reorganised deeper than %d blocks", s.row.ConfirmedNumber, s.w.set.Confirmations))
-		return
-	}
-	back := slices.SortedFunc(maps.Keys(s.mined), func(a, b *entry) int { return int(b.nonce()) - int(a.nonce()) }) //nolint:gosec // both near base
-	for _, e := range back {
-		if e.row.Block < number {
-			continue
+	for i, o := range losers {
+		state := store.Replaced
+		if i == len(losers)-1 {
+			state = store.Displaced // one row keeps the nonce
 		}
-		delete(s.mined, e)
-		e.row.State, e.row.Block, e.row.BlockHash = store.Sent, 0, common.Hash{}
-		e.acked = false
-		n, id := e.nonce(), e.row.ID
-		s.occupy(n, e)
-		s.base = min(s.base, n)
-		var block uint64
-		var none common.Hash
-		s.plan(func(w *store.Writer) error {
-			return expect(w.UpdateTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: store.Sent, Block: &block, BlockHash: &none}))
-		})
+		s.lost(o, state)
 	}
-	s.hint = s.base
-	s.wantAccount()
+	s.base = max(s.base, n+1)
+	s.advance()
 }
 
 // requeue plans that e waits for a nonce again; none of its bytes have left.

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
+)
+
+// The chain makes a block as soon as a transaction comes: looked at once per
+// poll, it would let a window through per second, which takes ten here.
+func TestFullWindowOnAnAutominingChainDoesNotWaitForThePoll(t *testing.T) {
+	r := newRig(t, nodetest.Options{Automine: true}, Settings{Poll: time.Second, Window: 4})
+	const n = 40
+	begun := time.Now()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if _, err := r.send(transfer(0, int64(i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("%d transactions took %s", n, took)
+	}
+	r.checkChain(0, n, nil)
+}
+
+func TestSenderWithRoomInItsWindowKeepsToThePoll(t *testing.T) {
+	r := newRig(t, nodetest.Options{Interval: 20 * time.Millisecond}, Settings{Poll: 500 * time.Millisecond, Window: 64})
+	_, err := r.send(transfer(0, 1))
+	r.must(err)
+	before := r.chain.Calls("eth_getBlockByNumber")
+	for i := range 50 {
+		_, err := r.send(transfer(0, int64(i)))
+		r.must(err)
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := r.chain.Calls("eth_getBlockByNumber") - before; n > 10 {
+		t.Errorf("the head was asked for %d times in a second or so", n)
+	}
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+)
+
+// SendRaw takes a signed transaction of one of our accounts into the manager,
+// so that its nonce is known (TXMGR.md no. 9). handled is false if the
+// transaction is of somebody else and should simply be passed on.
+func (w *Wallet) SendRaw(ctx context.Context, p auth.Principal, raw []byte) (hash common.Hash, handled bool, err error) {
+	signed, from, err := tx.DecodeRaw(raw)
+	if err != nil {
+		return common.Hash{}, true, err
+	}
+	if _, ours := w.keys.Account(from); !ours {
+		if w.m.owns(from) {
+			return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of another wallet of this signer: send the transaction there", from)}
+		}
+		return common.Hash{}, false, nil
+	}
+	if w.set.RefuseRaw {
+		return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of this wallet, which takes no raw transactions of its own accounts: use eth_sendTransaction", from)}
+	}
+	if signed.ChainId().Cmp(w.chainID) != 0 {
+		return common.Hash{}, true, &ChainIDError{Given: signed.ChainId(), Want: w.chainID}
+	}
+	hash, err = w.sendRaw(ctx, p, signed, from)
+	return hash, true, err
+}
+
+func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Transaction, from common.Address) (common.Hash, error) {
+	begun := time.Now()
+	ctx, cancel := w.until(ctx, begun.Add(w.set.SendTimeout))
+	defer cancel()
+	for _, authority := range tx.Authorities(signed) {
+		if w.m.owns(authority) {
+			return common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer", authority)}
+		}
+	}
+	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil && t.State != store.Failed {
+		// The same bytes again: the answer is the same, too.
+		if s := w.m.loaded(t.Sender, w.membership); s != nil && !t.State.Final() {
+			return s.join(t.ID, begun.Add(w.set.SendTimeout))
+		}
+		return signed.Hash(), nil
+	}
+	if err := w.node.VerifyChain(ctx); err != nil {
+		return common.Hash{}, w.early(err)
+	}
+	verdict, err := w.judge(ctx, p, from, audit.SendTransaction, signed)
+	if err != nil {
+		return common.Hash{}, err
+	}
+	s, err := w.senderOf(ctx, from)
+	if err != nil {
+		return common.Hash{}, w.early(err)
+	}
+	payload, err := tx.EncodeUnsigned(tx.WithNonce(signed, signed.Nonce()))
+	if err != nil {
+		return common.Hash{}, err
+	}
+	nonce := signed.Nonce()
+	sub := w.submission(p, signed, verdict)
+	sub.intent.Address = from
+	sub.row.Kind, sub.row.Payload, sub.row.FeeCeiling = store.RawTx, payload, signed.GasFeeCap()
+	sub.row.Nonce, sub.row.Explicit = &nonce, true
+	sub.signed = signed
+	sub.begun, sub.deadline = begun, begun.Add(w.set.SendTimeout)
+	if err := s.submit(sub); err != nil {
+		return common.Hash{}, err
+	}
+	return sub.await()
+}

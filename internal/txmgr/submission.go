@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+// submission is a request on its way into the rows, and then a caller who
+// waits for its outcome.
+type submission struct {
+	w         *Wallet
+	principal auth.Principal
+	row       store.Tx
+	utx       *types.Transaction // nil if the caller joined another request's transaction
+	signed    *types.Transaction // of a raw transaction
+	intent    audit.Intent
+	begun     time.Time
+	deadline  time.Time
+	s         *sender
+	result    chan result  // one answer, buffered
+	where     atomic.Int32 // outside, taken or withdrawn
+	stored    func()       // called once the row is committed; may be nil
+
+	// The sender's goroutine's own.
+	answered bool
+	seq      uint64 // order of arrival
+	tries    int    // commits that failed with it
+}
+
+// Where a submission is. Its caller withdraws it only from outside, the
+// sender takes it only from there, so it is never both refused and stored.
+const (
+	outside int32 = iota
+	taken
+	withdrawn
+)
+
+func (sub *submission) take() bool     { return sub.where.CompareAndSwap(outside, taken) }
+func (sub *submission) withdraw() bool { return sub.where.CompareAndSwap(outside, withdrawn) }
+
+type result struct {
+	hash common.Hash
+	err  error
+}
+
+func (sub *submission) finish(hash common.Hash, err error) {
+	if sub.answered {
+		return
+	}
+	sub.answered = true
+	sub.result <- result{hash, err}
+}
+
+// lateAnswer is how long after its deadline a caller waits for the sender to
+// decide. Only a store or node that hangs makes it take longer.
+const lateAnswer = 2 * time.Second
+
+// await waits for the answer. At the deadline the sender decides what the
+// answer is (TXMGR.md no. 3).
+func (sub *submission) await() (common.Hash, error) {
+	t := time.NewTimer(time.Until(sub.deadline))
+	defer t.Stop()
+	select {
+	case r := <-sub.result:
+		return r.hash, r.err
+	case <-t.C:
+	}
+	// If the sender has ended it has answered.
+	sub.s.post(func() { sub.s.deadline(sub) })
+	t.Reset(lateAnswer)
+	select {
+	case r := <-sub.result:
+		return r.hash, r.err
+	case <-t.C:
+	}
+	if sub.utx != nil && sub.withdraw() {
+		return common.Hash{}, &BusyError{Reason: "the account's transactions wait for the node or the key backend; nothing was stored", RetryAfter: time.Second}
+	}
+	return common.Hash{}, &PendingError{TxID: sub.row.ID}
+}
+
+// submit hands a request over. An error means that it was not taken.
+func (s *sender) submit(sub *submission) error {
+	s.m.mu.Lock()
+	stopping := s.m.stopping
+	s.m.mu.Unlock()
+	if stopping {
+		return errStopping
+	}
+	sub.s = s
+	sub.row.Sender = s.id
+	return s.offer(func() {
+		if len(s.queue)+len(s.subs) >= s.w.set.QueueLimit {
+			sub.finish(common.Hash{}, &BusyError{
+				Reason: "too many transactions of this account are waiting for a nonce", RetryAfter: 5 * time.Second, Status: http.StatusTooManyRequests,
+			})
+			return
+		}
+		sub.seq = s.nextSeq()
+		s.subs = append(s.subs, sub)
+	})
+}
+
+// join waits for the outcome of a transaction that another request brought.
+func (s *sender) join(id string, deadline time.Time) (common.Hash, error) {
+	sub := &submission{w: s.w, s: s, deadline: deadline, result: make(chan result, 2)}
+	sub.row.ID = id
+	if s.offer(func() {
+		e := s.byTx[id]
+		switch {
+		case e == nil && s.loadedOK:
+			s.m.wg.Go(func() { sub.result <- s.finalOutcome(id) })
+		case e != nil && e.acked && e.ready():
+			sub.finish(e.hash(), nil) // its bytes were committed before they left
+		default:
+			s.waiters[id] = append(s.waiters[id], sub)
+		}
+	}) != nil {
+		return common.Hash{}, &PendingError{TxID: id}
+	}
+	return sub.await()
+}
+
+// finalOutcome reads the outcome of a transaction that is not in memory.
+func (s *sender) finalOutcome(id string) result {
+	t, err := s.m.db.Tx(context.WithoutCancel(s.m.ctx), id)
+	if err != nil {
+		return result{err: err}
+	}
+	if !t.State.Final() && t.Hash == (common.Hash{}) {
+		return result{err: &PendingError{TxID: id}}
+	}
+	hash, err := storedOutcome(t.State, t.Hash, t.Error)
+	return result{hash, err}
+}
+
+// answer gives everybody who waits for a transaction its outcome.
+func (s *sender) answer(id string, hash common.Hash, err error) {
+	for _, sub := range s.waiters[id] {
+		sub.finish(hash, err)
+	}
+	delete(s.waiters, id)
+}
+
+// leave answers one who waits for a transaction, and no other.
+func (s *sender) leave(sub *submission, hash common.Hash, err error) {
+	sub.finish(hash, err)
+	id := sub.row.ID
+	s.waiters[id] = slices.DeleteFunc(s.waiters[id], func(other *submission) bool { return other == sub })
+	if len(s.waiters[id]) == 0 {
+		delete(s.waiters, id)
+	}
+}
+
+// deadline decides what a caller is told whose time is up (TXMGR.md no. 3).
+// A transaction that others still wait for is not cancelled.
+func (s *sender) deadline(sub *submission) {
+	if sub.answered {
+		return
+	}
+	if i := slices.Index(s.subs, sub); i >= 0 {
+		s.subs = slices.Delete(s.subs, i, i+1)
+		reason := "the account's transactions wait for the node; nothing was stored"
+		if s.parked != "" {
+			reason = "account " + s.addr.Hex() + " is parked: " + s.parked + "; nothing was stored"
+		}
+		sub.finish(common.Hash{}, &BusyError{Reason: reason, RetryAfter: time.Second})
+		return
+	}
+	e := s.byTx[sub.row.ID]
+	switch {
+	case e == nil:
+		s.leave(sub, common.Hash{}, &PendingError{TxID: sub.row.ID})
+	case e.left, e.ready() && e.row.State != store.Held:
+		// Stored bytes: the hash is the answer, and from now on it counts as
+		// sent, since it was shown. Nothing below it may stay empty.
+		e.left = true
+		hash := e.hash()
+		s.then(func() { s.leave(sub, hash, nil) })
+		s.fillHoles(0)
+	case len(s.waiters[sub.row.ID]) > 1:
+		s.leave(sub, common.Hash{}, &PendingError{TxID: sub.row.ID})
+	default:
+		s.fail(e, s.givenUp(e))
+	}
+}
+
+// givenUp words why an unsigned transaction is cancelled at its deadline.
+func (s *sender) givenUp(e *entry) error {
+	switch {
+	case e.row.State == store.Held:
+		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is ahead of its turn: the next is %d, and it did not come up in time", e.nonce(), s.lowestFree())}
+	case e.row.State == store.Queued && s.parked != "":
+		return &BusyError{Reason: "account " + s.addr.Hex() + " is parked: " + s.parked + "; the transaction was cancelled", RetryAfter: time.Second}
+	case e.row.State == store.Queued:
+		return &BusyError{Reason: "no nonce came free in time: earlier transactions of this account are not mined yet; the transaction was cancelled", RetryAfter: time.Second}
+	default:
+		return &BackendError{Kind: "timeout", Err: context.DeadlineExceeded}
+	}
+}
+
+// maxTries is how many failed commits a request may take part in.
+const maxTries = 8
+
+// readmit goes over those who waited when a commit failed. The rows that were
+// just read are the truth: what is in them goes on, what is not was never
+// stored and is handed in again, in its old order.
+func (s *sender) readmit(ctx context.Context) error {
+	answers := map[string]result{}
+	var again []*submission
+	for id, subs := range s.waiters {
+		if e := s.byTx[id]; e != nil {
+			if e.acked {
+				answers[id] = result{hash: e.hash()}
+			}
+			continue
+		}
+		t, err := s.m.db.Tx(ctx, id)
+		switch {
+		case err == nil && t.State.Final():
+			hash, failure := storedOutcome(t.State, t.Hash, t.Error)
+			answers[id] = result{hash, failure}
+		case errors.Is(err, store.ErrNotFound):
+			for _, sub := range subs {
+				if sub.answered || sub.utx == nil {
+					continue
+				}
+				if other, known, err := s.keyTaken(ctx, sub); err != nil {
+					return err
+				} else if known {
+					answers[id] = result{err: &PendingError{TxID: other}}
+					continue
+				}
+				again = append(again, sub)
+			}
+		case err != nil:
+			return err
+		}
+	}
+	for id, a := range answers {
+		s.answer(id, a.hash, a.err)
+	}
+	slices.SortFunc(again, func(a, b *submission) int { return cmp.Compare(a.seq, b.seq) })
+	kept := again[:0]
+	for _, sub := range again {
+		delete(s.waiters, sub.row.ID)
+		if sub.tries++; sub.tries > maxTries {
+			sub.finish(common.Hash{}, errNotStored)
+			continue
+		}
+		sub.where.Store(outside)
+		kept = append(kept, sub)
+	}
+	s.subs = append(kept, s.subs...)
+	return nil
+}
+
+// keyTaken reports whether another process has stored a request under the
+// same idempotency key.
+func (s *sender) keyTaken(ctx context.Context, sub *submission) (txID string, taken bool, err error) {
+	if sub.row.IdempotencyKey == "" {
+		return "", false, nil
+	}
+	row, taken, err := s.m.db.Idempotent(ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
+	return row.TxID, taken, err
+}
+
+// drain is somebody who waits until every transaction that came before has
+// left.
+type drain struct {
+	seq  uint64
+	done chan struct{}
+}
+
+// drain waits until every transaction that was accepted before has left, and
+// reports false if there was nothing to wait for.
+func (s *sender) drain(ctx context.Context) bool {
+	done := make(chan struct{})
+	waited := make(chan bool, 1)
+	if s.offer(func() {
+		unsent := len(s.subs) > 0 || s.oldestUnsent() <= s.seq
+		if !unsent {
+			waited <- false
+			return
+		}
+		s.drains = append(s.drains, drain{s.nextSeq(), done})
+		waited <- true
+	}) != nil {
+		return false
+	}
+	select {
+	case w := <-waited:
+		if !w {
+			return false
+		}
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+const noSeq = ^uint64(0)
+
+// oldestUnsent is the lowest sequence number of an entry that the node has
+// not taken yet.
+func (s *sender) oldestUnsent() uint64 {
+	oldest := noSeq
+	for _, e := range s.queue {
+		oldest = min(oldest, e.seq)
+	}
+	for _, e := range s.slots {
+		if !e.acked && e.row.State != store.Held {
+			oldest = min(oldest, e.seq)
+		}
+	}
+	return oldest
+}
+
+func (s *sender) releaseDrains() {
+	if len(s.drains) == 0 {
+		return
+	}
+	oldest := s.oldestUnsent()
+	kept := s.drains[:0]
+	for _, d := range s.drains {
+		if len(s.subs) == 0 && oldest > d.seq {
+			close(d.done)
+		} else {
+			kept = append(kept, d)
+		}
+	}
+	s.drains = kept
+}
+
+// requeueDrains makes those who wait wait for everything that was read from
+// the rows.
+func (s *sender) requeueDrains() {
+	for i := range s.drains {
+		s.drains[i].seq = s.nextSeq()
+	}
+}
