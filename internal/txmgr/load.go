@@ -249,7 +249,7 @@ func (s *sender) settle(e *entry) {
 		s.occupy(e.nonce(), e)
 	case store.Assigned:
 		s.occupy(e.nonce(), e)
-		if !e.left {
+		if !e.left && s.row.Parked == "" {
 			s.attempt(e, e.utx, store.FirstAttempt)
 		}
 	case store.Signed, store.Sent:

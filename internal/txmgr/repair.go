@@ -3,9 +3,13 @@
 package txmgr
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
@@ -84,22 +88,24 @@ func (m *Manager) mend(ctx context.Context, senderID string, act func(*sender) e
 	if err := s.freshAccount(ctx); err != nil {
 		return Report{}, err
 	}
-	type answer struct {
-		report Report
-		err    error
-	}
+	type answer struct{ err error }
 	a, err := ask(ctx, s, func() answer {
 		if !s.loadedOK {
 			return answer{err: errors.New("the sender is not loaded: its node or store does not answer")}
 		}
-		err := act(s)
-		s.wantAccount()
-		return answer{s.report(), err}
+		return answer{err: act(s)}
 	})
+	if err == nil {
+		err = a.err
+	}
 	if err != nil {
 		return Report{}, err
 	}
-	return a.report, a.err
+	// What it believes now shows with the node's next answer.
+	if err := s.freshAccount(ctx); err != nil {
+		return Report{}, err
+	}
+	return ask(ctx, s, s.report)
 }
 
 // freshAccount waits until the node has answered a question asked from now on.
@@ -130,12 +136,29 @@ func (s *sender) clearPark() {
 		return
 	}
 	s.log.Warn("sender released by an operator", "was", s.row.Parked)
+	s.goOn(strings.HasPrefix(s.row.Parked, store.RestoredReason))
 	s.row.Parked = ""
 	s.row.ConfirmedNumber, s.row.ConfirmedHash = 0, [32]byte{}
 	none, number, hash, id := "", uint64(0), s.row.ConfirmedHash, s.id
 	s.plan(func(w *store.Writer) error {
 		return w.UpdateSender(id, store.SenderUpdate{Parked: &none, ConfirmedNumber: &number, ConfirmedHash: &hash})
 	})
+}
+
+// goOn takes up what a park had stopped before it was signed. After a restored
+// backup it is failed instead: nobody can know whether it was signed and sent
+// after the backup was made, and a second signature would pay twice (TXMGR.md
+// no. 24). What is signed goes out again as it is.
+func (s *sender) goOn(restored bool) {
+	for _, e := range slices.SortedFunc(maps.Values(s.byTx), func(a, b *entry) int { return cmp.Compare(b.seq, a.seq) }) {
+		switch {
+		case e.left || e.ready():
+		case restored:
+			s.fail(e, &RefusedError{Code: codeRefused, Msg: "given up: the database was restored from a backup, and this transaction may have been sent after the backup was made"})
+		case e.row.State == store.Assigned && e.current() == nil:
+			s.attempt(e, e.utx, store.FirstAttempt)
+		}
+	}
 }
 
 // Cancel ends a transaction. One that has not left is failed at once; for one

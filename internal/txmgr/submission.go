@@ -200,15 +200,17 @@ func (s *sender) deadline(sub *submission) {
 	}
 }
 
-// givenUp words why an unsigned transaction is cancelled at its deadline.
+// givenUp words why an unsigned transaction is cancelled at its deadline. It is
+// no -32005: that would promise that nothing is stored, and a client that sent
+// the same idempotency key again would only get this outcome again.
 func (s *sender) givenUp(e *entry) error {
 	switch {
 	case e.row.State == store.Held:
 		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is ahead of its turn: the next is %d, and it did not come up in time", e.nonce(), s.lowestFree())}
 	case e.row.State == store.Queued && s.parked != "":
-		return &BusyError{Reason: "account " + s.addr.Hex() + " is parked: " + s.parked + "; the transaction was cancelled", RetryAfter: time.Second}
+		return &RefusedError{Code: codeRefused, Msg: "given up unsent: account " + s.addr.Hex() + " is parked: " + s.parked}
 	case e.row.State == store.Queued:
-		return &BusyError{Reason: "no nonce came free in time: earlier transactions of this account are not mined yet; the transaction was cancelled", RetryAfter: time.Second}
+		return &RefusedError{Code: codeRefused, Msg: "given up unsent: no nonce came free in time, since earlier transactions of this account are not mined yet"}
 	default:
 		return &BackendError{Kind: "timeout", Err: context.DeadlineExceeded}
 	}

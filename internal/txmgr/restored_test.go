@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+// replaceFile makes another file with the content of from at to.
+func replaceFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to + ".copy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(to+".copy", to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// No. 24: a restored backup sends nothing until an operator has compared it
+// with the chain, and never signs again what may have been sent since.
+func TestRestoredBackupStartsFrozenAndPaysNothingTwice(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	first, err := r.send(transfer(0, 1))
+	r.must(err)
+	// Two transactions are in the backup as assigned and unsigned …
+	gate := make(chan struct{})
+	r.hsm.set(func(h *hsm) { h.gate = gate })
+	r.begin(transfer(0, 2), "k2")
+	r.begin(transfer(0, 3), "k3")
+	r.waitFor("assigned", func() bool { return r.count(store.Assigned) == 2 })
+	r.stop()
+	database := filepath.Join(r.dir, "hsmsigner.db")
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	replaceFile(t, database, backup)
+	// … and are sent and mined after it was made.
+	r.hsm.set(func(h *hsm) { h.gate = nil })
+	close(gate)
+	r.start()
+	r.waitFor("sent", func() bool { return len(r.chain.Pool(addr(0))) == 3 })
+	r.chain.Mine()
+	r.stop()
+
+	replaceFile(t, backup, database)
+	r.start()
+	_, err = r.send(transfer(0, 4))
+	wantRefused(t, err, store.RestoredReason)
+	r.chain.Mine()
+	time.Sleep(100 * time.Millisecond)
+	if n := len(r.chain.Mined(addr(0))); n != 3 {
+		t.Fatalf("%d mined while frozen", n)
+	}
+	senders, err := r.db.Senders(context.Background())
+	r.must(err)
+	report, err := r.mgr.Adopt(context.Background(), senders[0].ID)
+	r.must(err)
+	if report.NeedsHelp || report.NextFree != 3 {
+		t.Errorf("after adopt: %+v", report)
+	}
+	if n := r.count(store.Failed); n != 2 {
+		t.Errorf("%d of the two unsigned transactions failed", n)
+	}
+	next, err := r.send(transfer(0, 5))
+	r.must(err)
+	r.chain.Mine()
+	r.checkChain(0, 4, []common.Hash{first, next})
+}
