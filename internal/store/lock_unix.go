@@ -56,7 +56,7 @@ func fileIdentity(path string) string {
 		return ""
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return "inode " + strconv.FormatUint(uint64(s.Ino), 10)
+		return fmt.Sprintf("inode %d", s.Ino)
 	}
 	return ""
 }

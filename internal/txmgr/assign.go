@@ -121,7 +121,7 @@ func (s *sender) acceptExplicit(sub *submission, e *entry) {
 		s.place(e, n)
 		return
 	}
-	if n-s.base > uint64(s.w.set.QueueLimit) { //nolint:gosec // QueueLimit is positive
+	if n-s.base > uint64(s.w.set.QueueLimit) {
 		refuse("nonce %d is too far ahead: the next is %d", n, s.lowestFree())
 		return
 	}
@@ -277,7 +277,7 @@ func (s *sender) promoteHeld() {
 	for len(s.heldAt) > 0 && s.mayWork() {
 		n := s.heldAt[0]
 		e := s.slots[n]
-		if n >= s.lowestFree() || n-s.base >= uint64(s.w.set.Window) || !s.fits(e) || s.shortfall(e) != nil { //nolint:gosec // Window is positive
+		if n >= s.lowestFree() || n-s.base >= uint64(s.w.set.Window) || !s.fits(e) || s.shortfall(e) != nil {
 			return
 		}
 		s.place(e, n)
@@ -335,7 +335,7 @@ func (s *sender) roomFor(e *entry) bool {
 	if !s.mayWork() {
 		return false
 	}
-	if s.lowestFree()-s.base >= uint64(s.w.set.Window) { //nolint:gosec // Window is positive
+	if s.lowestFree()-s.base >= uint64(s.w.set.Window) {
 		return false
 	}
 	return s.fits(e)

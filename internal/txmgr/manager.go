@@ -240,7 +240,9 @@ func (m *Manager) resumeAll(ids []string) bool {
 		w, known := m.walletOf(row)
 		switch {
 		case w != nil:
-			m.sender(w, row)
+			if _, err := m.sender(w, row); err != nil {
+				m.log.Warn("unfinished transactions cannot be taken up", "sender", id, "err", err)
+			}
 		case !known:
 			// No wallet of this configuration has its chain any more (a
 			// development chain that was reset, a wallet taken out of the

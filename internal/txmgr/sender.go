@@ -422,13 +422,13 @@ func (s *sender) busy() bool {
 // hungry reports whether requests wait that only a block can make room for.
 func (s *sender) hungry() bool {
 	return len(s.queue)+len(s.subs) > 0 && s.mayWork() &&
-		s.lowestFree()-s.base >= uint64(s.w.set.Window) //nolint:gosec // Window is positive
+		s.lowestFree()-s.base >= uint64(s.w.set.Window)
 }
 
 // publish lets others see the next free nonce and the gauges, and says
 // whether heads matter to this sender.
 func (s *sender) publish() {
-	s.free.Store(int64(s.lowestFree())) //nolint:gosec // nonces are below 2^63, node.Client checks
+	s.free.Store(int64(s.lowestFree()))
 	s.chain.attend(s, s.busy(), s.hungry())
 	s.m.obs.SetSender(s.w.name, s.id, SenderGauges{
 		Queued: len(s.queue) + len(s.subs), InFlight: len(s.slots), Window: s.w.set.Window, Parked: s.parked != "",
@@ -438,7 +438,7 @@ func (s *sender) publish() {
 // nextFree is the lowest nonce that nobody occupies, if it is known.
 func (s *sender) nextFree() (uint64, bool) {
 	n := s.free.Load()
-	return uint64(n), n >= 0 //nolint:gosec // -1 is answered as unknown
+	return uint64(n), n >= 0
 }
 
 // quiesce waits until every caller of this sender has an answer.
