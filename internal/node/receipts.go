@@ -112,7 +112,7 @@ func (c *Client) BlockReceipts(ctx context.Context, block common.Hash) ([]*Recei
 	var list []*Receipt
 	var raw json.RawMessage
 	err := c.Call(ctx, &raw, method, block)
-	if isMissingMethod(err) {
+	if IsMissingMethod(err) {
 		c.missing.add(method)
 		return c.blockReceiptsOneByOne(ctx, block)
 	}
@@ -192,10 +192,10 @@ type missingMethods struct{ m sync.Map }
 func (s *missingMethods) has(method string) bool { _, ok := s.m.Load(method); return ok }
 func (s *missingMethods) add(method string)      { s.m.Store(method, true) }
 
-// isMissingMethod recognises a node that lacks a method: by the code, or by
+// IsMissingMethod recognises a node that lacks a method: by the code, or by
 // the words of those that use another (Hardhat -32004 "Method … is not
 // supported", Infura -32004 and -32601).
-func isMissingMethod(err error) bool {
+func IsMissingMethod(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {
 		return false

@@ -102,3 +102,22 @@ func namesOther(message string, hash common.Hash) bool {
 	}
 	return false
 }
+
+// DependsOnNode reports whether an Impossible answer speaks of the node as
+// much as of the bytes: its chain, the forks that it knows, its own fee cap. A
+// node that lags behind, is configured otherwise or serves another chain says
+// so of bytes that another node may have taken; intrinsic gas or a wrong
+// signature are the same everywhere.
+func DependsOnNode(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	m := strings.ToLower(e.Message)
+	for _, words := range []string{"type", "fork", "chain id", "chainid", "eip-155", "configured cap", "fee cap exceeded"} {
+		if strings.Contains(m, words) {
+			return true
+		}
+	}
+	return false
+}

@@ -68,7 +68,7 @@ func (o *Order) ticket() (turn <-chan struct{}, pass func()) {
 func (w *Wallet) Begin(ctx context.Context, p auth.Principal, req SendRequest) (wait func(context.Context) (common.Hash, error)) {
 	turn, pass := req.Order.ticket()
 	if !w.m.enter() {
-		pass()
+		go func() { <-turn; pass() }()
 		return func(context.Context) (common.Hash, error) { return common.Hash{}, errStopping }
 	}
 	var hash common.Hash
@@ -103,7 +103,16 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 			pass()
 		}
 	}
-	defer passOn()
+	// A request that ends early passes the turn on when it has come, and not
+	// before: those behind it must not overtake those in front.
+	defer func() {
+		if !passed {
+			go func() {
+				<-turn
+				pass()
+			}()
+		}
+	}()
 	begun := time.Now()
 	deadline := begun.Add(w.set.SendTimeout)
 	ctx, cancel := w.until(ctx, deadline)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
 	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
 
 // senderID is the id of an account's sender, once it has stored something.
@@ -314,4 +315,68 @@ func TestHoleIsFilledAfterARestart(t *testing.T) {
 	r.chain.ClearFaults()
 	r.waitFor("all mined", func() bool { r.chain.Mine(); return len(r.chain.Mined(addr(0))) == 3 })
 	r.checkChain(0, 3, nil)
+}
+
+// No. 15 and guarantee 3: bytes that a node may have are not failed by what a
+// node says of them later.
+func TestImpossibleProvesNothingOfBytesThatWereShown(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	r.chain.Drop(sendRaw, 1) // takes the bytes, the answer is lost …
+	sent := r.begin(transfer(0, 1), "")
+	r.waitFor("taken", func() bool { return len(r.chain.Received()) == 1 })
+	// … and then says that they are impossible.
+	r.chain.Fail(sendRaw, &nodetest.RPCError{Code: -32000, Message: "transaction type not supported"}, 2)
+	hash, err := r.result(sent)
+	r.must(err)
+	r.waitFor("pooled", func() bool { return len(r.chain.Pool(addr(0))) == 1 })
+	r.chain.Mine()
+	r.checkChain(0, 1, []common.Hash{hash})
+}
+
+// A node that serves another chain for a moment fails nobody's transaction.
+func TestImpossibleOnAnotherChainProvesNothing(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	_, err := r.send(transfer(0, 0))
+	r.must(err)
+	gate := make(chan struct{})
+	r.hsm.set(func(h *hsm) { h.gate = gate })
+	sent := r.begin(transfer(0, 1), "")
+	r.waitFor("assigned", func() bool { return r.count(store.Assigned) == 1 })
+	r.chain.SetChainID(5)
+	close(gate)
+	time.Sleep(200 * time.Millisecond)
+	r.chain.SetChainID(1337)
+	hash, err := r.result(sent)
+	r.must(err)
+	r.waitFor("pooled", func() bool { return len(r.chain.Pool(addr(0))) == 2 })
+	r.chain.Mine()
+	r.checkChain(0, 2, []common.Hash{hash})
+}
+
+// No. 10: an item that ends early does not let those behind it overtake those
+// in front.
+func TestItemThatEndsEarlyKeepsTheOrder(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	r.chain.Delay("eth_estimateGas", 150*time.Millisecond)
+	slow := transfer(0, 1)
+	slow.Gas, slow.Data = nil, []byte{1}
+	bad := transfer(0, 2)
+	bad.ChainID = big.NewInt(5)
+	var order Order
+	var waits []func(context.Context) (common.Hash, error)
+	for _, args := range []tx.Args{slow, bad, transfer(0, 3)} {
+		waits = append(waits, r.w.Begin(context.Background(), caller, SendRequest{Args: args, Order: &order}))
+	}
+	_, err := waits[0](context.Background())
+	r.must(err)
+	if _, err := waits[1](context.Background()); err == nil {
+		t.Error("the wrong chain id was taken")
+	}
+	_, err = waits[2](context.Background())
+	r.must(err)
+	r.chain.Mine()
+	r.checkChain(0, 2, nil)
+	if v := r.chain.Mined(addr(0))[0].Value().Int64(); v != 1 {
+		t.Errorf("nonce 0 has item %d", v)
+	}
 }

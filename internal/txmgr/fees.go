@@ -87,16 +87,12 @@ func (c *chain) Head(ctx context.Context) (tx.Head, error) {
 func (c *chain) SuggestTip(ctx context.Context) (*big.Int, error) {
 	return c.fees.tip.get(ctx, c.m.ctx, func(ctx context.Context) (*big.Int, error) {
 		tip, err := c.node.SuggestTip(ctx)
-		var nerr *node.Error
-		if errors.As(err, &nerr) && nerr.Code == codeNoMethod {
+		if node.IsMissingMethod(err) {
 			err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 		}
 		return tip, err
 	})
 }
-
-// codeNoMethod is JSON-RPC's "method not found".
-const codeNoMethod = -32601
 
 // GasPrice is the node's eth_gasPrice, wei per gas.
 func (c *chain) GasPrice(ctx context.Context) (*big.Int, error) {

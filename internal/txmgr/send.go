@@ -78,12 +78,27 @@ func (s *sender) pump() {
 		ctx, cancel := context.WithTimeout(s.m.ctx, sendTimeout)
 		defer cancel()
 		errs := s.w.node.SendRaw(ctx, raws)
+		s.doubtImpossible(ctx, batch, errs)
 		s.post(func() { s.sent(batch, errs, begun) })
 	})
 }
 
 // sendTimeout bounds one batch. What was not answered by then is sent again.
 const sendTimeout = 15 * time.Second
+
+// doubtImpossible takes back a node's word that bytes can never become valid
+// if the node turns out to serve another chain than ours just now: a URL that
+// is routed elsewhere for a moment must not fail a transaction.
+func (s *sender) doubtImpossible(ctx context.Context, batch []*attempt, errs []error) {
+	for i, a := range batch {
+		if node.Classify(errs[i], a.row.Hash) != node.Impossible {
+			continue
+		}
+		if err := s.w.node.VerifyChain(ctx); err != nil {
+			errs[i] = err
+		}
+	}
+}
 
 // sent takes the node's answers to a batch. What the node said proves little:
 // only the closed list of node.Impossible proves that bytes can never become
@@ -98,6 +113,10 @@ func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
 		}
 		err := errs[i]
 		verdict := node.Classify(err, a.row.Hash)
+		if verdict == node.Impossible && a.shown && node.DependsOnNode(err) {
+			verdict = node.Rejected
+		}
+		a.shown = a.shown || verdict == node.Accepted || verdict == node.Known || verdict == node.Unknown
 		switch verdict {
 		case node.Accepted, node.Known:
 			s.taken(e, begun)

@@ -109,6 +109,10 @@ type attempt struct {
 	row   store.Attempt
 	entry *entry
 	left  bool
+	// shown says that some node may have these very bytes: it took them, or
+	// its answer was lost. What a node later says
+	// of itself (its chain, its forks, its fee cap) then proves nothing.
+	shown bool
 }
 
 func (e *entry) nonce() uint64 { return *e.row.Nonce }

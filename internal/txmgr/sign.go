@@ -109,6 +109,9 @@ func asBackend(err error) error {
 	if errors.As(err, &backend) {
 		return &BackendError{Kind: backend.Kind, Err: err}
 	}
+	if errors.Is(err, wallet.ErrClosed) {
+		return &BackendError{Kind: wallet.KindUnavailable, Err: err}
+	}
 	return err
 }
 

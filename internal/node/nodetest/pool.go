@@ -120,7 +120,9 @@ func (c *Chain) parse(raw []byte) *parsedTx {
 	} else if p.from, err = types.Sender(types.LatestSignerForChainID(new(big.Int).SetUint64(id)), p.tx); err != nil {
 		p.err = refusal("invalid sender: %v", err)
 	}
-	c.parsed.Store(key, p)
+	if p.err == nil { // a refusal may hold for the present chain id only
+		c.parsed.Store(key, p)
+	}
 	return p
 }
 
