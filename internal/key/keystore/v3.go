@@ -37,7 +37,7 @@ const (
 	maxIterations   = 10_000_000 // of pbkdf2; the usual number is 262,144
 	keySize         = 32         // bytes of a secp256k1 private key
 	minDerivedKey   = 32         // bytes: 16 for the cipher, 16 for the MAC
-	maxDerivedKey   = 1 << 10    // bytes
+	maxDerivedKey   = 64         // bytes; every further block costs all iterations again
 	maxSalt         = 1 << 10    // bytes
 )
 
@@ -85,8 +85,9 @@ func (p ScryptParams) check() error {
 	}
 	// Overflow of these products must not look like a small cost.
 	hi, cells := bits.Mul64(uint64(p.N), uint64(p.R))
-	if hi != 0 || cells > maxScryptMemory/128 {
-		return fmt.Errorf("%w: scrypt n=%d r=%d wants more than 1 GiB of memory", ErrUnsupported, p.N, p.R)
+	hi2, blocks := bits.Mul64(uint64(p.P), uint64(p.R))
+	if hi != 0 || hi2 != 0 || cells > maxScryptMemory/128 || blocks > maxScryptMemory/128-cells {
+		return fmt.Errorf("%w: scrypt n=%d r=%d p=%d wants more than 1 GiB of memory", ErrUnsupported, p.N, p.R, p.P)
 	}
 	if hi, work := bits.Mul64(cells, uint64(p.P)); hi != 0 || work > maxScryptWork {
 		return fmt.Errorf("%w: scrypt n=%d r=%d p=%d takes more than 16 times the usual work", ErrUnsupported, p.N, p.R, p.P)
