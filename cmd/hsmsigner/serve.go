@@ -129,10 +129,14 @@ func newServer(h http.Handler, connections int, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ConnState:         boundConnections(connections),
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// Also bounds how long net/http waits for the body of a request that was
+		// refused before its body was read. A door that reads the body sets a
+		// deadline of its own.
+		ReadTimeout:    20 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ConnState:      boundConnections(connections),
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 

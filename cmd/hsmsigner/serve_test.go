@@ -216,3 +216,27 @@ func TestSecondDaemonOnTheSameDataRefuses(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAdminRefusesWebPages(t *testing.T) {
+	d := startDaemon(t, none)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.admin+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Origin", "https://elsewhere.example")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusForbidden {
+		t.Errorf("status %d", answer.StatusCode)
+	}
+}
+
+func TestServerHasEveryTimeoutThatGuardsARefusedBody(t *testing.T) {
+	s := newServer(http.NotFoundHandler(), 10, slog.New(slog.DiscardHandler))
+	if s.ReadTimeout <= 0 || s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -76,6 +76,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this host name is not served here: allow it in admin.hosts", http.StatusForbidden)
 		return
 	}
+	if r.Header.Get("Origin") != "" {
+		http.Error(w, "web pages of other origins may not read this", http.StatusForbidden)
+		return
+	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	h.mux.ServeHTTP(w, r)
@@ -87,7 +91,7 @@ func (h *Handler) hostAllowed(r *http.Request) bool {
 		host = name
 	}
 	host = strings.ToLower(strings.Trim(host, "[]"))
-	if host == "localhost" || slices.Contains(h.cfg.Hosts, host) {
+	if host == "localhost" || slices.ContainsFunc(h.cfg.Hosts, func(own string) bool { return strings.Trim(strings.ToLower(own), "[]") == host }) {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)

@@ -125,6 +125,8 @@ func toError(err error) (e *Error, known bool) {
 	switch {
 	case errors.As(err, &own):
 		return own, true
+	case errors.Is(err, wallet.ErrAudit): // whatever kept the store from writing
+		return &Error{Code: codeInternal, Message: "internal error"}, false
 	case errors.As(err, &nodeError):
 		return &Error{Code: nodeError.Code, Message: nodeError.Message, raw: nodeError.Raw}, true
 	case errors.As(err, &arg):

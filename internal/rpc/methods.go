@@ -168,11 +168,11 @@ func rawArg(r *request) ([]byte, bool) {
 
 // rawIsOwn finds raw transactions that an account of this signer signed,
 // whichever wallet has it: the manager must know of them, and refuses what it
-// cannot take in. What we cannot read is the node's to refuse.
+// cannot take in. Bytes that are no transaction are the node's to refuse.
 func rawIsOwn(c *call, r *request) bool {
 	raw, ok := rawArg(r)
 	if !ok {
-		return false
+		return true // two readers might read it differently: it is refused
 	}
 	from, ok := tx.RawSender(raw)
 	return ok && c.door.Sender.Owns(from)
@@ -182,7 +182,10 @@ func sendRawTransaction(ctx context.Context, c *call, r *request) ([]byte, error
 	if err := r.count(1, 1); err != nil {
 		return nil, err
 	}
-	raw, _ := rawArg(r) // rawIsOwn has read it
+	raw, ok := rawArg(r)
+	if !ok {
+		return nil, invalidParams("parameter 1, the signed transaction: want a string of 0x and an even number of hex digits")
+	}
 	hash, handled, err := c.door.Sender.SendRaw(ctx, c.who, raw)
 	if err != nil {
 		return nil, err

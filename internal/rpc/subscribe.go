@@ -22,9 +22,10 @@ type subscription struct {
 	socket   *socket
 	upstream *node.Subscription // guarded by socket.mu; nil until the node agreed
 
-	mu    sync.Mutex
-	shown bool     // the answer with the id is queued
-	early [][]byte // notifications that came before
+	mu        sync.Mutex
+	shown     bool     // the answer with the id is queued
+	early     [][]byte // notifications that came before
+	earlySize int      // their bytes
 }
 
 // subscribe is eth_subscribe.
@@ -107,8 +108,9 @@ func (sub *subscription) event(result json.RawMessage) {
 	switch {
 	case sub.shown:
 		sub.socket.notify(b)
-	case len(sub.early) < queueLength:
+	case len(sub.early) < queueLength && sub.earlySize+len(b) <= sub.socket.server.cfg.Limits.SendBuffer:
 		sub.early = append(sub.early, b)
+		sub.earlySize += len(b)
 	default:
 		sub.socket.cancel()
 	}
