@@ -80,7 +80,7 @@ func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, db *stor
 	bound := manager.Bind(txmgr.Binding{
 		Name: wc.Name, Keys: keys, Node: client, ChainID: wc.Node.ChainID,
 		Settings: txmgr.Settings{
-			Window: wc.Window, Confirmations: wc.Confirmations, Limits: tx.Limits{MaxFeePerGas: wc.MaxFeePerGas, MaxFee: wc.TxFeeCap},
+			Window: wc.Window, Confirmations: wc.Confirmations, Limits: tx.Limits{MaxFeePerGas: wc.MaxFeePerGas, MaxFee: wc.TxFeeCap, EstimateTransfers: config.ChargesData(wc.Node.ChainID)},
 			Expires: wc.Expires, SendTimeout: door.Timeout, RefuseRaw: wc.RawOwn == config.RawRefuse, Poll: wc.Node.Poll,
 		},
 	})

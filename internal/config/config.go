@@ -166,6 +166,17 @@ const (
 	UnknownWindow      = 64 // geth's pool drops gapped transactions above this
 )
 
+// ChargesData reports whether a chain charges for a transaction's data in gas,
+// so that a plain transfer needs more than 21,000: Arbitrum, zkSync Era, Mantle
+// and their test chains.
+func ChargesData(id uint64) bool {
+	switch id {
+	case 300, 324, 5000, 5003, 42161, 42170, 421614:
+		return true
+	}
+	return false
+}
+
 // publicChains have pools that strangers compete for; there the nonce window
 // stays at what every node keeps.
 func publicChain(id uint64) bool {

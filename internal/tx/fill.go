@@ -196,7 +196,7 @@ func FillGas(ctx context.Context, c Chain, a *Args, lim Limits) error {
 	if a.Gas != nil {
 		return CheckLimits(*a, lim)
 	}
-	gas, err := neededGas(ctx, c, a)
+	gas, err := neededGas(ctx, c, a, lim.EstimateTransfers)
 	if err != nil {
 		return err
 	}
@@ -204,8 +204,8 @@ func FillGas(ctx context.Context, c Chain, a *Args, lim Limits) error {
 	return CheckLimits(*a, lim)
 }
 
-func neededGas(ctx context.Context, c Chain, a *Args) (uint64, error) {
-	if a.plainTransfer() {
+func neededGas(ctx context.Context, c Chain, a *Args, estimateTransfers bool) (uint64, error) {
+	if a.plainTransfer() && !estimateTransfers {
 		code, err := c.CodeAt(ctx, *a.To)
 		if err != nil {
 			return 0, fmt.Errorf("read the code of %s: %w", a.To, err)

@@ -12,8 +12,11 @@ import (
 
 // Limits are the most that a transaction may cost. Nil or zero means no limit.
 type Limits struct {
-	MaxFeePerGas *big.Int // wei per gas; setting "max_fee_per_gas"
-	MaxFee       *big.Int // wei for gas × fee and blob gas × blob fee, without the value; setting "max_fee"
+	// EstimateTransfers asks the node what a plain transfer needs, on chains
+	// that charge for its data in gas, where 21,000 are not enough.
+	EstimateTransfers bool
+	MaxFeePerGas      *big.Int // wei per gas; setting "max_fee_per_gas"
+	MaxFee            *big.Int // wei for gas × fee and blob gas × blob fee, without the value; setting "max_fee"
 }
 
 // CheckLimits refuses fees above the limits with a *[LimitError], whoever

@@ -25,7 +25,7 @@ const (
 	maxFields     = 128       // members of one struct type
 	maxTypeText   = 16 * 1024 // bytes of all names and types together
 	maxValues     = 16 * 1024 // values of message and domain together
-	maxWork       = 500_000   // struct values times defined fields: the encoder checks all types for each struct
+	maxWork       = 500_000   // struct values times defined fields and their text: the encoder checks all types for each struct
 	maxTypedBytes = 1 << 20   // of a document that comes as a string
 )
 
@@ -89,8 +89,12 @@ func ParseTypedData(v strictjson.Value) (*TypedData, error) {
 		return nil, argErr("primaryType", "type %q is not defined under types", excerpt(primary.Text))
 	}
 	w := walker{types: types}
-	for _, fields := range types {
+	for name, fields := range types {
 		w.fields += len(fields)
+		w.text += len(name)
+		for _, f := range fields {
+			w.text += len(f.Name) + len(f.Type)
+		}
 	}
 	domain, err := w.structure("domain", domainType, v.Get("domain"))
 	if err != nil {

@@ -244,7 +244,7 @@ func TestMalformedTypedDataIsRefused(t *testing.T) {
 		{one("uint8[]", `{}`), `message.v: want an array of uint8, got an object`},
 		{one("uint8"+deep, `[]`), `message.v: want exactly 2 values of type uint8` + strings.Repeat("[2]", 11) + `, got 0`},
 		{document(`"M":[{"name":"a","type":"A:B"}],"A:B":[]`, "", `{"a":{}}`), `types.M[0].type: "A:B" can be a primaryType, but not the type of a field`},
-		{document(`"M":[{"name":"a","type":"N[]"}],"N":[],`+hundred, "", `{"a":[`+strings.Repeat("{},", 6000)+`{}]}`), `message.a[4948]: too many struct values for so many types; split the document`},
+		{document(`"M":[{"name":"a","type":"N[]"}],"N":[],`+hundred, "", `{"a":[`+strings.Repeat("{},", 6000)+`{}]}`), `message.a[4462]: too many struct values for so many types; split the document`},
 		{one("bool[]", `[`+strings.Repeat("true,", maxValues)+`true]`), `message: more than 16384 values`},
 	}
 	for _, tt := range tests {

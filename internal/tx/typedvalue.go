@@ -22,6 +22,7 @@ import (
 type walker struct {
 	types  apitypes.Types
 	fields int // of all types
+	text   int // bytes of all names in the types
 	values int
 	work   int
 	arrays bool
@@ -31,7 +32,7 @@ func (w *walker) structure(path, typ string, v strictjson.Value) (map[string]any
 	if v.Kind != strictjson.Object {
 		return nil, argErr(path, "want an object of type %s, got %s", typ, v.Kind)
 	}
-	if w.work += w.fields; w.work > maxWork {
+	if w.work += w.fields + w.text/64; w.work > maxWork {
 		return nil, argErr(path, "too many struct values for so many types; split the document")
 	}
 	fields := w.types[typ]
