@@ -105,7 +105,7 @@ func New(build Build) *Registry {
 		backendUp:          gauge("backend_up", "1 if the key backend answered the last health check or discovery.", "wallet"),
 		accounts:           gauge("accounts", "Accounts of a wallet, by whether they may sign.", "wallet", "state"),
 
-		stageSeconds: histogram("transaction_stage_seconds", "Time that a transaction spent in a stage: accept, sign, store, send, mine.", stages, "wallet", "stage"),
+		stageSeconds: histogram("transaction_stage_seconds", "Time that a transaction spent in a stage: accept, sign, send, mine.", stages, "wallet", "stage"),
 		events:       counter("transaction_events_total", "What happened to transactions and senders.", "wallet", "kind"),
 		senders:      newSenders(namespace),
 

@@ -81,7 +81,7 @@ func (s Settings) withDefaults() Settings {
 
 // Observer is told what happens, for metrics. Its methods must not block.
 type Observer interface {
-	ObserveStage(wallet, stage string, d time.Duration) // stage: accept, sign, store, send, mine
+	ObserveStage(wallet, stage string, d time.Duration) // stage: accept, sign, send, mine
 	SetSender(wallet, sender string, s SenderGauges)
 	NodeHead(wallet string, number uint64)
 	NodeError(wallet string)
