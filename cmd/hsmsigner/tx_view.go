@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/txmgr"
 )
 
 // txView is a transaction as the command line shows it. Amounts are decimal
@@ -58,7 +59,7 @@ func viewTx(t store.Tx) txView {
 	v := txView{
 		ID: t.ID, Wallet: t.Wallet, State: string(t.State), Kind: string(t.Kind),
 		Sender: t.Sender, From: addressOfSender(t.Sender), Nonce: t.Nonce,
-		FeeCeiling: decimal(t.FeeCeiling), Hash: hashText(t.Hash), Block: t.Block, Error: t.Error,
+		FeeCeiling: decimal(t.FeeCeiling), Hash: hashText(t.Hash), Block: t.Block, Error: txmgr.FailureMessage(t.Error),
 		Credential: t.Credential, IdempotencyKey: t.IdempotencyKey, Replaces: t.Replaces,
 		Created: t.Created.UTC(), Updated: t.Updated.UTC(),
 	}
