@@ -48,12 +48,12 @@ func (w *Writer) InsertAttempt(a Attempt) error {
 	if err != nil {
 		return w.fail("", err)
 	}
-	_, err = w.exec("insert attempt "+a.ID, `INSERT INTO attempt
+	return w.expect("insert attempt", a.ID, `INSERT INTO attempt
 		(id, tx, sender, nonce, kind, digest, payload, raw, hash, epoch, outcome, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`, []any{
 		a.ID, a.Tx, a.Sender, nonce, string(a.Kind), a.Digest.Bytes(), a.Payload, a.Raw, hashArg(a.Hash),
-		a.Epoch, string(a.Outcome), timeArg(a.Created))
-	return err
+		a.Epoch, string(a.Outcome), timeArg(a.Created),
+	}, nil)
 }
 
 // StoreSigned stores the signed bytes of an attempt, once. It returns false,
@@ -61,26 +61,36 @@ func (w *Writer) InsertAttempt(a Attempt) error {
 // signed: same transaction, nonce, digest and epoch, open, and without bytes.
 // A false says that the signature must be forgotten, never sent.
 func (w *Writer) StoreSigned(attemptID, tx string, nonce uint64, digest common.Hash, epoch int64, raw []byte, hash common.Hash) (bool, error) {
-	n64, err := uintArg("nonce", nonce)
+	args, err := signedArgs(attemptID, tx, nonce, digest, epoch, raw, hash)
 	if err != nil {
 		return false, w.fail("", err)
 	}
-	n, err := w.exec("store signature of attempt "+attemptID, `UPDATE attempt SET raw = $1, hash = $2
-		WHERE id = $3 AND tx = $4 AND nonce = $5 AND digest = $6 AND epoch = $7 AND outcome = 'open' AND raw IS NULL`,
-		bytesArg(raw), hash.Bytes(), attemptID, tx, n64, digest.Bytes(), epoch)
+	n, err := w.exec("store signature of attempt "+attemptID, signedText, args...)
 	return n == 1, err
+}
+
+const signedText = `UPDATE attempt SET raw = $1, hash = $2
+	WHERE id = $3 AND tx = $4 AND nonce = $5 AND digest = $6 AND epoch = $7 AND outcome = 'open' AND raw IS NULL`
+
+func signedArgs(attemptID, tx string, nonce uint64, digest common.Hash, epoch int64, raw []byte, hash common.Hash) ([]any, error) {
+	n, err := uintArg("nonce", nonce)
+	return []any{bytesArg(raw), hash.Bytes(), attemptID, tx, n, digest.Bytes(), epoch}, err
 }
 
 // SetAttemptOutcome moves an attempt to an outcome if it has one of from (any
 // if from is empty), and reports whether it did.
 func (w *Writer) SetAttemptOutcome(id string, from []AttemptOutcome, to AttemptOutcome) (bool, error) {
-	set := setter{table: "attempt"}
-	set.add("outcome", string(to))
-	set.where("id", id)
-	set.where("outcome", stringArgs(from)...)
-	text, args := set.text()
+	text, args := outcomeStatement(id, from, to)
 	n, err := w.exec("set outcome of attempt "+id, text, args...)
 	return n == 1, err
+}
+
+func outcomeStatement(id string, from []AttemptOutcome, to AttemptOutcome) (string, []any) {
+	set := newSetter("attempt")
+	set.word("outcome", string(to))
+	set.where("id", id)
+	oneOf(set, "outcome", from)
+	return set.text()
 }
 
 // Attempts returns the attempts of a transaction in the order they were made.

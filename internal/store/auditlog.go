@@ -28,19 +28,17 @@ func (db *DB) WriteOutcome(ctx context.Context, outcome audit.Outcome) error {
 // AuditIntent appends an intent in the commit of the closure. It must have an
 // id and a time.
 func (w *Writer) AuditIntent(i audit.Intent) error {
-	_, err := w.exec("append audit intent "+i.ID, `INSERT INTO audit_intent
+	return w.expect("append audit intent", i.ID, `INSERT INTO audit_intent
 		(id, at, principal, wallet, address, action, subject, verdict) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		i.ID, timeArg(i.At), i.Principal, i.Wallet, i.Address.Bytes(), string(i.Action), i.Subject, i.Verdict)
-	return err
+		[]any{i.ID, timeArg(i.At), i.Principal, i.Wallet, i.Address.Bytes(), string(i.Action), i.Subject, i.Verdict}, nil)
 }
 
 // AuditOutcome appends an outcome in the commit of the closure. It must have
 // an id and a time.
 func (w *Writer) AuditOutcome(o audit.Outcome) error {
-	_, err := w.exec("append audit outcome "+o.ID, `INSERT INTO audit_outcome
+	return w.expect("append audit outcome", o.ID, `INSERT INTO audit_outcome
 		(id, intent, at, digest, hash, request_id, error) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		o.ID, o.Intent, timeArg(o.At), hashArg(o.Digest), hashArg(o.Hash), o.RequestID, o.Error)
-	return err
+		[]any{o.ID, o.Intent, timeArg(o.At), hashArg(o.Digest), hashArg(o.Hash), o.RequestID, o.Error}, nil)
 }
 
 // AuditOf returns an intent, ErrNotFound if there is none, and its outcomes,

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"modernc.org/sqlite"
 )
@@ -34,15 +35,13 @@ func failCommits(t *testing.T, db *DB) *atomic.Bool {
 	t.Helper()
 	var failing atomic.Bool
 	err := db.Write(t.Context(), func(w *Writer) error {
-		return w.conn.Raw(func(conn any) error {
-			conn.(sqlite.HookRegisterer).RegisterCommitHook(func() int32 {
-				if failing.Load() {
-					return 1
-				}
-				return 0
-			})
-			return nil
+		w.s.(*sqliteSession).raw.(sqlite.HookRegisterer).RegisterCommitHook(func() int32 {
+			if failing.Load() {
+				return 1
+			}
+			return 0
 		})
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -139,11 +138,12 @@ func TestFullDiskLeavesTheStoreUsable(t *testing.T) {
 	}
 }
 
-func TestLostTransactionIsToldToAllWhoSharedIt(t *testing.T) {
-	db := openTest(t, t.TempDir())
+// share holds the writer back until all of fns share one batch, in order.
+func share(t *testing.T, db *DB, fns ...func(*Writer) error) []error {
+	t.Helper()
 	entered, release := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() { // keeps the writer busy until the others share a batch
+	wg.Go(func() {
 		_ = db.Write(context.Background(), func(*Writer) error {
 			close(entered)
 			<-release
@@ -151,69 +151,75 @@ func TestLostTransactionIsToldToAllWhoSharedIt(t *testing.T) {
 		})
 	})
 	<-entered
-	var first, third Tx = queued(), queued()
-	var firstErr, secondErr, thirdErr error
-	start := func(fn func()) {
-		before := len(db.queue)
-		wg.Go(fn)
-		for len(db.queue) == before {
+	errs := make([]error, len(fns))
+	for i, fn := range fns {
+		wg.Go(func() { errs[i] = db.Write(context.Background(), fn) })
+		for len(db.lanes[0].queue) <= i {
+			time.Sleep(time.Millisecond)
 		}
 	}
-	start(func() { firstErr = db.Write(context.Background(), func(w *Writer) error { return w.InsertTx(first) }) })
-	start(func() {
-		secondErr = db.Write(context.Background(), func(w *Writer) error {
-			_ = w.raw("ROLLBACK") // as SQLite does by itself on some I/O errors
-			_, err := w.exec("break", "SELECT no_such_function()")
-			return err
-		})
-	})
-	start(func() { thirdErr = db.Write(context.Background(), func(w *Writer) error { return w.InsertTx(third) }) })
 	close(release)
 	wg.Wait()
-	var unknown *CommitError
-	if !errors.As(firstErr, &unknown) || secondErr == nil || errors.As(secondErr, &unknown) || thirdErr != nil {
-		t.Fatalf("got %v, %v, %v", firstErr, secondErr, thirdErr)
+	return errs
+}
+
+func TestLostTransactionHurtsOnlyWhoLostIt(t *testing.T) {
+	db := openTest(t, t.TempDir())
+	var first, third Tx = queued(), queued()
+	insert := func(tx Tx) func(*Writer) error { return func(w *Writer) error { return w.InsertTx(tx) } }
+	errs := share(t, db, insert(first), func(w *Writer) error {
+		_, _ = w.s.exec("ROLLBACK", nil) // as SQLite does by itself on some I/O errors
+		_, err := w.exec("break", "SELECT no_such_function()")
+		return err
+	}, insert(third))
+	if errs[0] != nil || errs[1] == nil || errs[2] != nil {
+		t.Fatalf("got %v", errs)
 	}
-	if _, err := db.Tx(t.Context(), first.ID); !errors.Is(err, ErrNotFound) {
-		t.Fatal(err)
-	}
-	if _, err := db.Tx(t.Context(), third.ID); err != nil {
-		t.Fatal(err)
+	for _, tx := range []Tx{first, third} {
+		if _, err := db.Tx(t.Context(), tx.ID); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
 func TestConnectionThatCannotBeginIsReplaced(t *testing.T) {
-	db := newDB(Config{})
+	db := openTest(t, t.TempDir())
+	stuck := func(w *Writer) error { _, err := w.s.exec("BEGIN", nil); return err }
+	c := &committer{db: db}
+	c.w = Writer{db: db, fences: make(map[Fence]bool)}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
 	var err error
-	if db.writePool, err = openPool(db.d, writerDSN(filepath.Join(t.TempDir(), fileName)), 1); err != nil {
+	if db.writePool, err = openPool(writerDSN(filepath.Join(t.TempDir(), fileName)), 1); err != nil {
 		t.Fatal(err)
 	}
 	defer db.writePool.Close()
-	c, err := newCommitter(t.Context(), db)
-	if err != nil {
+	defer c.drop()
+	if err := c.begin(); err != nil {
 		t.Fatal(err)
 	}
-	defer c.drop()
-	stuck := c.conn
-	for range 2 { // the second finds the transaction of the first still open
-		if err := c.begin(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if c.conn == stuck {
+	first := c.s
+	if err := stuck(&c.w); err == nil {
 		t.Fatal("begun twice on one connection")
 	}
-	c.rollback()
+	if err := c.begin(); err != nil { // finds the transaction of the first still open
+		t.Fatal(err)
+	}
+	if c.s == first {
+		t.Fatal("went on with a connection that cannot begin")
+	}
+	c.s.rollback()
 }
 
-func setVersion(t *testing.T, dir string, version int) {
+func setVersion(t *testing.T, dir string, version, oldest int) {
 	t.Helper()
 	pool, err := sql.Open("sqlite", writerDSN(filepath.Join(dir, fileName)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	if _, err := pool.ExecContext(t.Context(), `UPDATE schema_version SET version = $1`, version); err != nil {
+	if _, err := pool.ExecContext(t.Context(), `UPDATE schema_version SET version = $1, oldest = $2`, version, oldest); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -227,7 +233,7 @@ func TestSchemaOfAnotherVersionIsRefused(t *testing.T) {
 	if from, again, err := Migrate(t.Context(), dir); err != nil || from != to || again != to {
 		t.Fatalf("migrated again from %d to %d, %v", from, again, err)
 	}
-	setVersion(t, dir, to+1)
+	setVersion(t, dir, to+1, to+1)
 	for name, open := range map[string]func() error{
 		"daemon":    func() error { _, err := OpenSQLite(t.Context(), Config{Dir: dir}); return err },
 		"read-only": func() error { _, err := OpenReadOnly(t.Context(), dir); return err },
@@ -237,7 +243,7 @@ func TestSchemaOfAnotherVersionIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	setVersion(t, dir, to-1)
+	setVersion(t, dir, to-1, 1)
 	if _, err := OpenReadOnly(t.Context(), dir); !errors.Is(err, ErrOlderSchema) {
 		t.Errorf("older: %v", err)
 	}

@@ -3,89 +3,73 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
-	"database/sql/driver"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 )
 
-// maxBatch bounds how long the first writer of a batch waits for the others.
-const maxBatch = 256
+const (
+	// maxBatch bounds how long the first writer of a batch waits for the others.
+	maxBatch = 256
+	// maxTries is how often a batch is run that others got in the way of.
+	maxTries = 4
+)
 
-// committer owns the one connection that writes, and runs on one goroutine.
+// committer owns a connection that writes, and runs on one goroutine.
 //
 // When one closure of a batch fails, what it wrote has to go and what the
 // others wrote has to stay. Savepoints do that, but cost SQLite nearly half of
-// its throughput (it copies each page that each savepoint touches). Failures
-// after a change are rare, so there the transaction is rolled back and the
-// statements of the closures that went well are played again: nobody else can
-// write in between, hence they do the same again, which is checked. Where
-// others can, dialect.savepoints is set.
+// its throughput, and PostgreSQL a round trip each. Failures after a change are
+// rare, so the transaction is rolled back, and the closures before the one that
+// failed, that one alone, and those after it are run again.
 type committer struct {
-	db   *DB
-	conn *sql.Conn
-	w    Writer
+	db    *DB
+	queue chan *request
+	s     session // nil: to be connected
+	w     Writer
+	kept  []*request // reused
 }
 
-func newCommitter(ctx context.Context, db *DB) (*committer, error) {
-	c := &committer{db: db}
-	if err := c.connect(ctx); err != nil {
-		return nil, err
-	}
-	db.queue = make(chan *request, 4*maxBatch)
-	db.done = make(chan struct{})
-	return c, nil
+// lane is a queue with a committer behind it.
+func (db *DB) lane(s session) *committer {
+	c := &committer{db: db, queue: make(chan *request, 4*maxBatch), s: s}
+	c.w = Writer{db: db, s: s, fences: make(map[Fence]bool)}
+	return c
 }
 
-func (c *committer) connect(ctx context.Context) error {
-	conn, err := c.db.writePool.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("store: connect: %w", err)
-	}
-	c.conn = conn
-	c.w = Writer{db: c.db, conn: conn, stmts: make(map[string]*sql.Stmt), fences: make(map[Fence]bool)}
-	return nil
-}
-
-// drop ends the connection for good: given back to the pool it would come
-// again, with whatever transaction is open on it.
 func (c *committer) drop() {
-	if c.conn == nil {
-		return
+	if c.s != nil {
+		c.s.close()
+		c.s, c.w.s = nil, nil
 	}
-	for _, stmt := range c.w.stmts {
-		_ = stmt.Close()
-	}
-	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = c.conn.Close()
-	c.conn = nil
 }
 
 // loop runs until the queue is closed and empty.
 func (c *committer) loop() {
-	defer close(c.db.done)
+	defer c.db.writers.Done()
 	defer c.drop()
 	batch := make([]*request, 0, maxBatch)
-	for r := range c.db.queue {
+	for r := range c.queue {
 		// Callers whom the last commit has just answered are ready to write
 		// again; let them queue up rather than sync for the first of them alone.
 		runtime.Gosched()
 		batch = c.gather(append(batch[:0], r))
-		for rest := batch; len(rest) > 0; {
-			rest = c.run(rest)
-		}
-		clear(batch)
+		c.carry(slices.DeleteFunc(batch, func(r *request) bool { return !r.begun.CompareAndSwap(false, true) }))
+		clear(batch[:cap(batch)])
 	}
 }
 
 func (c *committer) gather(batch []*request) []*request {
 	for len(batch) < maxBatch {
 		select {
-		case r, ok := <-c.db.queue:
+		case r, ok := <-c.queue:
 			if !ok {
 				return batch
 			}
@@ -97,88 +81,163 @@ func (c *committer) gather(batch []*request) []*request {
 	return batch
 }
 
-// run carries out a batch in one transaction and answers its requests. It
-// returns those that it did not come to.
-func (c *committer) run(batch []*request) (rest []*request) {
-	start := time.Now()
-	if err := c.begin(); err != nil {
-		for _, r := range batch {
-			if r.begun.CompareAndSwap(false, true) {
-				r.done <- err
-			}
+// carry answers all requests of a batch. Those that have to lock leases do so
+// in one order everywhere, or two daemons would wait for each other.
+func (c *committer) carry(batch []*request) {
+	slices.SortStableFunc(batch, func(a, b *request) int { return cmp.Compare(a.lease, b.lease) })
+	for len(batch) > 0 {
+		guilty := c.attempt(batch, false)
+		if guilty < 0 {
+			return
 		}
-		return nil
+		c.carry(batch[:guilty])
+		if r := batch[guilty]; !r.answered {
+			c.attempt(batch[guilty:guilty+1], true)
+		}
+		batch = batch[guilty+1:]
 	}
-	kept := batch[:0]
-	for i, r := range batch {
-		if !r.begun.CompareAndSwap(false, true) {
-			continue
-		}
-		err := c.one(r, len(batch) > 1)
-		if err == nil {
-			kept = append(kept, r)
-			continue
-		}
-		undone := c.undo()
-		r.done <- err
-		if undone != nil {
-			c.rollback()
-			for _, earlier := range kept {
-				earlier.done <- &CommitError{Err: undone}
-			}
-			return batch[i+1:]
-		}
-		if c.w.replayed {
-			// Commit now, so that no closure is played again twice.
-			rest = batch[i+1:]
-			break
-		}
-	}
-	c.finish(kept, start)
-	return rest
 }
 
-// finish commits and answers those whose writes are in the transaction.
-func (c *committer) finish(kept []*request, start time.Time) {
-	if len(kept) == 0 {
-		c.rollback()
-		return
+// attempt runs a batch in one transaction. It answers all its requests and
+// returns -1, or returns the index of the one that broke the transaction and
+// answers at most some that have failed. With alone set, for a batch of one, it
+// always answers.
+func (c *committer) attempt(batch []*request, alone bool) (guilty int) {
+	var err error
+	alone = alone || len(batch) == 1 && !c.db.d.lazy // nothing more is to be learnt
+	for try := range maxTries {
+		guilty, err = c.try(batch, alone)
+		if err == nil {
+			return -1
+		}
+		lost := guilty < 0 || c.s == nil || c.s.dead()
+		switch {
+		case lost && try == 0 && guilty >= 0: // over a new connection, once
+		case lost:
+			c.answer(batch, err)
+			return -1
+		case !c.db.d.again(err) && !alone:
+			return guilty
+		case !c.db.d.again(err):
+			c.answer(batch, err)
+			return -1
+		default: // a deadlock: let the other one go first
+			time.Sleep(time.Duration(try+1) * 5 * time.Millisecond)
+		}
 	}
-	err := c.w.raw("COMMIT")
+	if !alone && len(batch) > 1 {
+		return guilty
+	}
+	c.answer(batch, err)
+	return -1
+}
+
+func (c *committer) answer(batch []*request, err error) {
+	for _, r := range batch {
+		r.answer(err)
+	}
+}
+
+// try is attempt without the patience. With an error nothing of the batch is
+// stored; guilty is below zero if no transaction could be begun.
+func (c *committer) try(batch []*request, alone bool) (guilty int, err error) {
+	start := time.Now()
+	if err := c.begin(); err != nil {
+		return -1, err
+	}
+	w := &c.w
+	w.lazy = c.db.d.lazy && !alone
+	w.fenceAll(batch)
+	kept := c.kept[:0]
+	for i, r := range batch {
+		if r.answered {
+			continue
+		}
+		err := c.one(i, r)
+		switch {
+		case w.fault != nil:
+			c.s.rollback()
+			return w.fault.owner, w.fault.err
+		case err == nil:
+			kept = append(kept, r)
+		case !w.touched:
+			r.answer(err)
+		default:
+			c.s.rollback()
+			return i, err
+		}
+	}
+	c.kept = kept
+	if len(kept) == 0 {
+		c.s.rollback()
+		return 0, nil
+	}
+	if err := c.s.flush(); err != nil {
+		c.s.rollback()
+		if m := mismatched(err); m != nil {
+			return m.owner, m.err
+		}
+		return 0, err
+	}
+	return 0, c.finish(kept, start)
+}
+
+// finish commits and answers those whose writes are in the transaction. An
+// error says that nothing was stored and nobody was answered.
+func (c *committer) finish(kept []*request, start time.Time) error {
+	err := faultpoint.Error(faultpoint.CommitBefore)
+	if err == nil {
+		err = c.s.commit()
+	}
+	if err == nil {
+		err = faultpoint.Error(faultpoint.CommitAfter)
+	}
+	var not *definite
+	if errors.As(err, &not) {
+		c.s.rollback()
+		return not.err
+	}
 	if err != nil {
-		c.rollback()
-		c.db.unsettled.Store(true)
+		c.db.doubts.add(c.s.doubt())
+		c.s.rollback()
 		c.settle()
 		err = &CommitError{Err: err}
 	} else {
-		c.db.unsettled.Store(false)
+		c.db.doubts.remove(c.w.settles)
+		if c.db.cfg.OnCommit != nil {
+			c.db.cfg.OnCommit(len(kept), time.Since(start))
+		}
 	}
-	if err == nil && c.db.cfg.OnCommit != nil {
-		c.db.cfg.OnCommit(len(kept), time.Since(start))
-	}
-	for _, r := range kept {
-		r.done <- err
-	}
+	c.answer(kept, err)
+	return nil
 }
 
-// begin opens the transaction, over a new connection if the old one is dead.
-func (c *committer) begin() error {
-	var err error
+// begin opens the transaction, over a new connection if the old one is dead,
+// and lets it settle what is in doubt.
+func (c *committer) begin() (err error) {
+	if c.s != nil && c.s.dead() {
+		c.drop()
+	}
 	for range 2 {
-		if c.conn == nil {
-			if err = c.connect(context.Background()); err != nil {
+		if c.s == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+			c.s, err = c.db.connect(ctx)
+			cancel()
+			if err != nil {
+				c.s = nil
 				continue
 			}
+			c.w.s = c.s
 		}
 		c.w.reset()
-		if err = c.w.raw(c.db.d.begin); err == nil {
+		if err = c.s.begin(); err == nil {
 			break
 		}
 		c.drop()
 	}
-	if err == nil && c.db.unsettled.Load() {
+	if err == nil {
 		if err = c.w.settle(); err != nil {
-			c.rollback()
+			c.s.rollback()
 		}
 	}
 	if err != nil {
@@ -188,29 +247,17 @@ func (c *committer) begin() error {
 }
 
 // one runs a single closure; whatever it returns, nothing has been undone yet.
-func (c *committer) one(r *request, shared bool) error {
+func (c *committer) one(i int, r *request) error {
 	w := &c.w
-	w.start()
-	if r.fence != nil {
+	w.start(i)
+	if r.fence != nil && !w.lazy {
 		if err := w.holds(*r.fence); err != nil {
 			return err
 		}
 	}
-	if shared && c.db.d.savepoints {
-		if err := w.raw("SAVEPOINT w"); err != nil {
-			w.touched = true
-			return w.fail("savepoint", err)
-		}
-		w.nested = true
-	}
 	err := c.call(r.fn)
 	if err == nil {
 		err = w.err
-	}
-	if err == nil && w.nested {
-		if e := w.raw("RELEASE SAVEPOINT w"); e != nil {
-			err = w.fail("release savepoint", e)
-		}
 	}
 	return err
 }
@@ -226,53 +273,20 @@ func (c *committer) call(fn func(*Writer) error) (err error) {
 	return fn(&c.w)
 }
 
-// undo takes back what the closure that failed last has written. An error
-// means that the transaction is lost, with all that was in it.
-func (c *committer) undo() error {
-	w := &c.w
-	switch {
-	case w.nested:
-		clear(w.fences) // their row locks may go with the savepoint
-		if err := w.raw("ROLLBACK TO SAVEPOINT w"); err != nil {
-			return err
-		}
-		return w.raw("RELEASE SAVEPOINT w")
-	case !w.touched:
-		return nil
-	case c.db.d.savepoints: // the fence or the savepoint itself broke
-		return w.err
-	}
-	redo := slices.Clone(w.log[:w.mark]) // begin clears the log
-	if err := w.raw("ROLLBACK"); err != nil {
-		return err
-	}
-	if err := c.begin(); err != nil {
-		return err
-	}
-	return w.replay(redo)
-}
-
-// rollback ends the transaction. That none is open is the one error that it
-// may meet, and is what it wants; anything worse shows at the next begin.
-func (c *committer) rollback() {
-	if c.conn != nil {
-		_ = c.w.raw("ROLLBACK")
-	}
-}
-
-// settle makes the outcome of a failed COMMIT definite. SQLite may have
-// written the whole transaction to its journal before the sync failed, and
-// would then find it there after a crash, although it has been rolled back
-// now. The next commit overwrites that part of the journal. Should this one
-// fail too, on a disk that is still full, the flag stays up and the next batch
-// tries again.
+// settle makes the outcome of a failed COMMIT definite by a commit of its own.
+// Should this one fail too, on a disk that is still full or while the server is
+// away, reads stay held back and the next batch tries again.
 func (c *committer) settle() {
 	if err := c.begin(); err != nil { // begin settles
 		return
 	}
-	if err := c.w.raw("COMMIT"); err != nil {
-		c.rollback()
+	err := c.s.flush()
+	if err == nil {
+		err = c.s.commit()
+	}
+	if err != nil {
+		c.s.rollback()
 		return
 	}
-	c.db.unsettled.Store(false)
+	c.db.doubts.remove(c.w.settles)
 }

@@ -18,6 +18,8 @@ var (
 	ErrNewerSchema = errors.New("store: database is newer than this program")
 	// ErrOlderSchema says that the database wants migrating first.
 	ErrOlderSchema = errors.New("store: database is older than this program")
+	// ErrMoved says that the rows have been moved to another database.
+	ErrMoved = errors.New("store: database was moved")
 	// ErrClosed says that the store has been closed; nothing was written.
 	ErrClosed = errors.New("store: closed")
 	// ErrReadOnly says that the store was opened with OpenReadOnly.
@@ -29,6 +31,9 @@ var (
 	ErrLeaseHeld = errors.New("store: nonce lease held by another process")
 	// ErrNonceTaken says that a live row of the sender has that nonce.
 	ErrNonceTaken = errors.New("store: nonce taken by another transaction")
+	// ErrChanged says that a row is not as the closure expected it. Nothing of
+	// the closure was written.
+	ErrChanged = errors.New("store: a row was changed by somebody else")
 	// ErrForeignSender says that the sender belongs to another membership. It
 	// never says which.
 	ErrForeignSender = errors.New("store: sender belongs to another membership")

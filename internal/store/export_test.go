@@ -2,6 +2,53 @@
 
 package store
 
-// UseSavepoints makes a new SQLite store undo closures as databases with
-// several writers have to.
-func UseSavepoints(db *DB) { db.d.savepoints = true }
+import "fmt"
+
+// WithMigration adds a migration after the embedded ones.
+func WithMigration(cfg Config, text string) Config {
+	steps, err := cfg.migrations()
+	if err != nil {
+		panic(err)
+	}
+	step, err := parseMigration(len(steps)+1, "test.sql", text)
+	if err != nil {
+		panic(err)
+	}
+	cfg.steps = append(steps[:len(steps):len(steps)], step)
+	return cfg
+}
+
+// WithoutLastMigration is the program before the newest migration.
+func WithoutLastMigration(cfg Config) Config {
+	steps, err := cfg.migrations()
+	if err != nil {
+		panic(err)
+	}
+	cfg.steps = steps[:len(steps)-1]
+	return cfg
+}
+
+// Pooled says whether the store takes its server for one behind a pooler.
+func Pooled(db *DB) bool { return db.pg.pooled }
+
+// BackendPID is the server process that carries out the closure.
+func BackendPID(w *Writer) uint32 { return w.s.(*postgresSession).pg.PID() }
+
+// WantSetting looks at a parameter of the connection.
+func WantSetting(w *Writer, name, want string) error {
+	rows, err := w.query(`SELECT current_setting($1)`, name)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var got string
+	for rows.Next() {
+		if err := rows.Scan(&got); err != nil {
+			return err
+		}
+	}
+	if got != want {
+		return fmt.Errorf("%s is %s, want %s", name, got, want)
+	}
+	return rows.Err()
+}

@@ -61,15 +61,16 @@ func keyRow(q querier, wallet, credential, key string) (IdempotentRow, error) {
 }
 
 func (w *Writer) insertKey(t Tx) error {
-	n, err := w.exec("insert idempotency key", `INSERT INTO idempotency (wallet, credential, key, request_hash, tx, created)
+	return w.expect("insert idempotency key of", t.ID, `INSERT INTO idempotency (wallet, credential, key, request_hash, tx, created)
 		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (wallet, credential, key) DO NOTHING`,
-		t.Wallet, t.Credential, t.IdempotencyKey, t.RequestHash[:], t.ID, timeArg(t.Created))
-	if err != nil || n == 1 {
-		return err
-	}
-	row, err := keyRow(w, t.Wallet, t.Credential, t.IdempotencyKey)
-	if err != nil {
-		return w.read(err)
-	}
-	return w.fail("", &DuplicateKeyError{TxID: row.TxID, RequestHash: row.RequestHash})
+		[]any{t.Wallet, t.Credential, t.IdempotencyKey, t.RequestHash[:], t.ID, timeArg(t.Created)}, func(err error) error {
+			if err != nil {
+				return nil
+			}
+			row, err := keyRow(w, t.Wallet, t.Credential, t.IdempotencyKey)
+			if err != nil {
+				return err
+			}
+			return &DuplicateKeyError{TxID: row.TxID, RequestHash: row.RequestHash}
+		})
 }

@@ -33,7 +33,7 @@ func scanLease(rows *sql.Rows) (Lease, error) {
 // be alive. Otherwise it returns a *LeaseHeldError, which is an ErrLeaseHeld.
 func (db *DB) AcquireLease(ctx context.Context, sender, owner string, ttl time.Duration) (Lease, error) {
 	var lease Lease
-	err := db.Write(ctx, func(w *Writer) (err error) {
+	err := db.writeLease(ctx, sender, func(w *Writer) (err error) {
 		lease, err = w.acquire(sender, owner, ttl)
 		return err
 	})
@@ -54,6 +54,11 @@ func (w *Writer) acquire(sender, owner string, ttl time.Duration) (Lease, error)
 		RETURNING sender, owner, epoch, expires`
 	op := "acquire lease of " + sender
 	lease, err := returning(w, scanLease, op, text, sender, owner, ttl.Microseconds(), boolArg(w.db.cfg.Exclusive))
+	if sqlState(err) == stateLockTimeout {
+		// Whoever wrote last is still at it, or was cut off in the middle; the
+		// server ends such a transaction after a while.
+		return Lease{}, fmt.Errorf("%w: its row is locked by a transaction that has not ended", ErrLeaseHeld)
+	}
 	if !errors.Is(err, ErrNotFound) {
 		return lease, err
 	}
@@ -69,7 +74,7 @@ func (w *Writer) acquire(sender, owner string, ttl time.Duration) (Lease, error)
 // take a new epoch, since it does not know who had it in between.
 func (db *DB) RenewLease(ctx context.Context, f Fence, ttl time.Duration) (Lease, error) {
 	var lease Lease
-	err := db.Write(ctx, func(w *Writer) (err error) {
+	err := db.writeLease(ctx, f.Sender, func(w *Writer) (err error) {
 		clear(w.fences)
 		now := w.db.d.now
 		lease, err = returning(w, scanLease, "renew lease of "+f.Sender, `UPDATE lease SET expires = `+now+` + $1
@@ -89,7 +94,7 @@ func (db *DB) RenewLease(ctx context.Context, f Fence, ttl time.Duration) (Lease
 // ReleaseLease lets another take the lease at once. Releasing what is no
 // longer ours is no error. The row stays, for its epoch.
 func (db *DB) ReleaseLease(ctx context.Context, f Fence) error {
-	return db.Write(ctx, func(w *Writer) error {
+	return db.writeLease(ctx, f.Sender, func(w *Writer) error {
 		clear(w.fences)
 		_, err := w.exec("release lease of "+f.Sender, `UPDATE lease SET expires = 0
 			WHERE sender = $1 AND owner = $2 AND epoch = $3`, f.Sender, f.Owner, f.Epoch)
@@ -103,13 +108,12 @@ func (w *Writer) holds(f Fence) error {
 	if w.fences[f] {
 		return nil
 	}
-	scan := func(rows *sql.Rows) (n int64, err error) { return n, rows.Scan(&n) }
-	found, err := collect(w, scan, "check lease of "+f.Sender, `SELECT 1 FROM lease
-		WHERE sender = $1 AND owner = $2 AND epoch = $3 AND expires > `+w.db.d.now+w.db.d.share, f.Sender, f.Owner, f.Epoch)
-	if err != nil {
-		return w.read(err)
+	found, err := w.s.found(w.db.d.fence, []any{f.Sender, f.Owner, f.Epoch})
+	if w.faulty(err) != nil {
+		w.touched = true
+		return w.fail("check lease of "+f.Sender, err)
 	}
-	if len(found) == 0 {
+	if !found {
 		return fmt.Errorf("%w: %s, epoch %d", ErrLeaseLost, f.Sender, f.Epoch)
 	}
 	w.fences[f] = true

@@ -5,12 +5,19 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"slices"
 	"time"
 )
 
-// pruneBatch is how many rows one commit removes, so that signing never waits
-// long behind it.
-const pruneBatch = 100
+const (
+	// pruneBatch is how many rows one commit removes, so that signing never
+	// waits long behind it.
+	pruneBatch = 100
+	// prunePage is how many rows are looked at, outside of any commit, to find
+	// what may be removed.
+	prunePage = 1000
+)
 
 // Prune removes final transactions that were last updated before before, with
 // their attempts, and idempotency keys made before keepKeys whose transaction
@@ -18,12 +25,142 @@ const pruneBatch = 100
 // for is copied to the key's row first. The live row with the highest nonce of
 // each sender always stays: it says how far the sender has come when a node
 // that lags behind says otherwise. The audit trail stays whole.
+//
+// It may run beside anything, on several replicas too. Each row that stays is
+// looked at once for each call.
 func (db *DB) Prune(ctx context.Context, before, keepKeys time.Time) (int, error) {
+	removed := 0
+	for _, state := range []TxState{Confirmed, Replaced, Displaced, Failed} {
+		n, err := db.pruneState(ctx, state, before)
+		removed += n
+		if err != nil {
+			return removed, err
+		}
+	}
+	_, err := db.inBatches(ctx, func(w *Writer) (int, error) {
+		n, err := w.exec("prune idempotency keys", `DELETE FROM idempotency WHERE (wallet, credential, key) IN (
+			SELECT i.wallet, i.credential, i.key FROM idempotency i WHERE i.created < $1
+			AND NOT EXISTS (SELECT 1 FROM tx t WHERE t.id = i.tx) ORDER BY i.created LIMIT $2)`, keepKeys.UnixMicro(), pruneBatch)
+		return int(n), err
+	})
+	return removed, err
+}
+
+// pruneState goes through the final rows in one state by id, so by creation.
+func (db *DB) pruneState(ctx context.Context, state TxState, before time.Time) (int, error) {
+	const text = `SELECT t.id, CASE WHEN t.updated < $1 AND (t.live = 0 OR EXISTS (
+			SELECT 1 FROM tx h WHERE h.sender = t.sender AND h.live = 1 AND h.nonce > t.nonce)) THEN 1 ELSE 0 END
+		FROM tx t WHERE t.final = 1 AND t.state = $2 AND t.id > $3 AND t.id < $4 ORDER BY t.id LIMIT $5`
+	return db.prunePages(ctx, func(r querier, last string) ([]prunable, error) {
+		return collect(r, scanPrunable, "choose transactions to prune", text,
+			before.UnixMicro(), string(state), last, idBound(before), prunePage)
+	}, (*Writer).pruneTxs)
+}
+
+// prunable is a row that was looked at.
+type prunable struct {
+	id   string
+	gone bool // it may go
+}
+
+func scanPrunable(rows *sql.Rows) (r prunable, err error) {
+	var gone int64
+	err = rows.Scan(&r.id, &gone)
+	r.gone = gone != 0
+	return r, err
+}
+
+// prunePages looks at a page of rows after another, by id, and removes those
+// that may go in small commits.
+func (db *DB) prunePages(ctx context.Context, page func(r querier, last string) ([]prunable, error), remove func(*Writer, []string) (int, error)) (removed int, err error) {
+	for last := ""; ; {
+		r, err := db.reader(ctx)
+		if err != nil {
+			return removed, err
+		}
+		rows, err := page(r, last)
+		if err != nil {
+			return removed, err
+		}
+		var ids []string
+		for _, row := range rows {
+			last = row.id
+			if row.gone {
+				ids = append(ids, row.id)
+			}
+		}
+		for batch := range slices.Chunk(ids, pruneBatch) {
+			n := 0
+			if err := db.Write(ctx, func(w *Writer) (err error) {
+				n, err = remove(w, batch)
+				return err
+			}); err != nil {
+				return removed, err
+			}
+			removed += n
+		}
+		if len(rows) < prunePage {
+			return removed, nil
+		}
+	}
+}
+
+// pruneTxs removes those of the final transactions that still may go, and
+// returns how many.
+func (w *Writer) pruneTxs(ids []string) (int, error) {
+	removed := 0
+	for list, args := range chunks(ids) {
+		if _, err := w.exec("keep outcomes", `UPDATE idempotency SET state = t.state, hash = t.hash, error = t.error
+			FROM tx t WHERE t.id IN (`+list+`) AND t.final = 1 AND idempotency.wallet = t.wallet
+			AND idempotency.credential = t.credential AND idempotency.key = t.idempotency_key`, args...); err != nil {
+			return 0, err
+		}
+		n, err := w.exec("prune transactions", `DELETE FROM tx WHERE final = 1 AND id IN (`+list+`) AND (live = 0 OR EXISTS (
+			SELECT 1 FROM tx h WHERE h.sender = tx.sender AND h.live = 1 AND h.nonce > tx.nonce))`, args...)
+		if err != nil {
+			return 0, err
+		}
+		removed += int(n)
+	}
+	return removed, nil
+}
+
+// PruneAudit removes audit intents of before before, with their outcomes, whose
+// transaction is gone or that never had one, and returns how many. The newest
+// intent of all stays: by it a restored backup is told. Nothing calls it unless
+// the operator has limited how long the audit trail is kept.
+func (db *DB) PruneAudit(ctx context.Context, before time.Time) (int, error) {
+	const text = `SELECT i.id, CASE WHEN i.at < $1 AND NOT EXISTS (SELECT 1 FROM tx t WHERE t.id = i.subject) THEN 1 ELSE 0 END
+		FROM audit_intent i WHERE i.id > $2 AND i.id < $3 AND i.id < (SELECT max(n.id) FROM audit_intent n)
+		ORDER BY i.id LIMIT $4`
+	return db.prunePages(ctx, func(r querier, last string) ([]prunable, error) {
+		return collect(r, scanPrunable, "choose audit intents to prune", text, before.UnixMicro(), last, idBound(before), prunePage)
+	}, (*Writer).pruneIntents)
+}
+
+func (w *Writer) pruneIntents(ids []string) (int, error) {
+	removed := 0
+	for list, args := range chunks(ids) {
+		if _, err := w.exec("prune audit outcomes", `DELETE FROM audit_outcome WHERE intent IN (`+list+`)`, args...); err != nil {
+			return 0, err
+		}
+		n, err := w.exec("prune audit intents", `DELETE FROM audit_intent WHERE id IN (`+list+`)`, args...)
+		if err != nil {
+			return 0, err
+		}
+		removed += int(n)
+	}
+	return removed, nil
+}
+
+// inBatches calls remove, each time in a commit of its own, until it removes
+// less than a batch, and returns how many it removed in all.
+func (db *DB) inBatches(ctx context.Context, remove func(w *Writer) (int, error)) (int, error) {
 	removed := 0
 	for {
 		n := 0
 		err := db.Write(ctx, func(w *Writer) (err error) {
-			n, err = w.pruneTxs(before)
+			n, err = remove(w)
 			return err
 		})
 		if err != nil {
@@ -31,41 +168,18 @@ func (db *DB) Prune(ctx context.Context, before, keepKeys time.Time) (int, error
 		}
 		removed += n
 		if n < pruneBatch {
-			break
-		}
-	}
-	for {
-		var n int64
-		err := db.Write(ctx, func(w *Writer) (err error) {
-			n, err = w.exec("prune idempotency keys", `DELETE FROM idempotency WHERE (wallet, credential, key) IN (
-				SELECT i.wallet, i.credential, i.key FROM idempotency i WHERE i.created < $1
-				AND NOT EXISTS (SELECT 1 FROM tx t WHERE t.id = i.tx) LIMIT $2)`, keepKeys.UnixMicro(), pruneBatch)
-			return err
-		})
-		if err != nil || n < pruneBatch {
-			return removed, err
+			return removed, nil
 		}
 	}
 }
 
-func (w *Writer) pruneTxs(before time.Time) (int, error) {
-	scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
-	ids, err := collect(w, scan, "choose transactions to prune", `SELECT t.id FROM tx t
-		WHERE t.final = 1 AND t.updated < $1 AND (t.live = 0 OR EXISTS (
-			SELECT 1 FROM tx h WHERE h.sender = t.sender AND h.live = 1 AND h.nonce > t.nonce))
-		ORDER BY t.updated LIMIT $2`, before.UnixMicro(), pruneBatch)
-	if err != nil {
-		return 0, w.read(err)
-	}
-	for _, id := range ids {
-		if _, err := w.exec("keep outcome of "+id, `UPDATE idempotency SET state = t.state, hash = t.hash, error = t.error
-			FROM tx t WHERE t.id = $1 AND idempotency.wallet = t.wallet
-			AND idempotency.credential = t.credential AND idempotency.key = t.idempotency_key`, id); err != nil {
-			return 0, err
-		}
-		if _, err := w.exec("prune transaction "+id, `DELETE FROM tx WHERE id = $1`, id); err != nil {
-			return 0, err
-		}
-	}
-	return len(ids), nil
+// clockSlack is how far the clocks of two replicas may be apart before a row
+// that may be pruned is left for a later time.
+const clockSlack = 5 * time.Minute
+
+// idBound is above the ids of all rows that were made before t: those of NewID
+// begin with the milliseconds since 1970 in 12 digits. A row is updated no
+// earlier than it was made, so no other needs to be looked at.
+func idBound(t time.Time) string {
+	return fmt.Sprintf("%012x", max(t.Add(clockSlack).UnixMilli(), 0))
 }

@@ -21,19 +21,37 @@ type reader struct {
 }
 
 func (r reader) query(text string, args ...any) (*sql.Rows, error) {
+	if !r.db.d.prepares {
+		return r.direct(text, args)
+	}
+	if r.tx != nil {
+		// Preparing takes a connection of the pool. Whoever has one already must
+		// not wait for another: all that there are may be waiting so.
+		return r.tx.QueryContext(r.ctx, text, args...)
+	}
 	stmt, err := r.db.readStmt(r.ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	if r.tx != nil {
-		stmt = r.tx.StmtContext(r.ctx, stmt)
-	}
 	return stmt.QueryContext(r.ctx, args...)
+}
+
+// direct reads where the driver keeps the statements, or nobody may. Reading
+// once more after the connection broke does no harm.
+func (r reader) direct(text string, args []any) (*sql.Rows, error) {
+	if r.tx != nil {
+		return r.tx.QueryContext(r.ctx, text, args...)
+	}
+	rows, err := r.db.readPool.QueryContext(r.ctx, text, args...)
+	if err != nil && r.db.d.gone(err) {
+		return r.db.readPool.QueryContext(r.ctx, text, args...)
+	}
+	return rows, err
 }
 
 // reader hands out a querier once no failed COMMIT is in doubt.
 func (db *DB) reader(ctx context.Context) (reader, error) {
-	if db.unsettled.Load() {
+	if db.doubts.any.Load() {
 		if err := db.Write(ctx, func(*Writer) error { return nil }); err != nil {
 			return reader{}, err
 		}
@@ -47,7 +65,10 @@ func (db *DB) snapshot(ctx context.Context, fn func(q querier) error) error {
 	if err != nil {
 		return err
 	}
-	r.tx, err = db.readPool.BeginTx(ctx, nil)
+	r.tx, err = db.readPool.BeginTx(ctx, db.d.snapshot)
+	if err != nil && db.d.gone(err) {
+		r.tx, err = db.readPool.BeginTx(ctx, db.d.snapshot)
+	}
 	if err != nil {
 		return fmt.Errorf("store: begin read: %w", err)
 	}

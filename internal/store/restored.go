@@ -7,8 +7,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,23 +21,44 @@ import (
 // have been mined since.
 const RestoredReason = "the database was restored from a backup"
 
-// A backup that is put back shows in one of two ways. The database file is
-// another file than it was (its inode has changed: a copy, an unpacked
-// archive), or it has come less far than was noted beside it (an older content
-// was written over it). The note is the id of the newest audit intent, which
-// every signature has, and it is written after the commit, so a database that
-// was not restored is never behind it.
+// A backup that is put back shows in one of two ways. The database is another
+// one than it was (the file's inode has changed: a copy, an unpacked archive; on
+// PostgreSQL the server's system identifier or the database's oid), or it has
+// come less far than was noted in the data directory (an older content was
+// written over it, a server was brought back to an earlier time). The note is
+// the id of the newest audit intent, which every signature has, and it is
+// written after the commit, so a database that was not restored is never behind
+// it. A standby that takes over from its primary is the same database.
 const (
-	identityKey   = "file_identity"
-	highWaterName = "highwater"
-	noteEvery     = time.Second
+	fileIdentityKey   = "file_identity"
+	systemIdentityKey = "system_identity"
+	oidIdentityKey    = "database_identity"
+	highWaterName     = "highwater"
+	noteEvery         = time.Second
 )
 
+// identities are what tells this database from a copy of it, by row of meta. A
+// value that cannot be read now is left out, and what was stored stays.
+func (db *DB) identities(ctx context.Context) (map[string]string, error) {
+	if db.pg == nil {
+		return map[string]string{fileIdentityKey: fileIdentity(filepath.Join(db.cfg.Dir, fileName))}, nil
+	}
+	var oid, system string
+	err := db.readPool.QueryRowContext(ctx, `SELECT CAST(oid AS TEXT) FROM pg_database WHERE datname = current_database()`).Scan(&oid)
+	if err != nil {
+		return nil, fmt.Errorf("store: read the database's identity: %w", err)
+	}
+	if err := db.readPool.QueryRowContext(ctx, `SELECT CAST(system_identifier AS TEXT) FROM pg_control_system()`).Scan(&system); err != nil {
+		db.log.Info("cannot read the server's system identifier; a database that was restored on another server may not be noticed", "err", err)
+	}
+	return map[string]string{oidIdentityKey: oid, systemIdentityKey: system}, nil
+}
+
 // freezeRestored parks every sender if the database is a restored backup, and
-// remembers which file it is now.
+// remembers which database it is now. Of several replicas that find the same
+// backup each does so; those that open it later find nothing new.
 func (db *DB) freezeRestored(ctx context.Context) error {
-	identity := fileIdentity(filepath.Join(db.cfg.Dir, fileName))
-	was, err := db.metaValue(ctx, identityKey)
+	identities, err := db.identities(ctx)
 	if err != nil {
 		return err
 	}
@@ -43,21 +66,36 @@ func (db *DB) freezeRestored(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	note, err := os.ReadFile(db.notePath())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("store: read how far the database had come: %w", err)
+	note, err := db.readNote()
+	if err != nil {
+		return err
 	}
 	why := ""
-	switch {
-	case was != "" && identity != "" && was != identity:
-		why = "its file is a copy"
-	case newest < strings.TrimSpace(string(note)):
-		why = "it is older than what this directory has seen"
+	if newest < note {
+		why = "it is older than what this daemon's data directory has seen"
+	}
+	changed := make(map[string]string)
+	for key, is := range identities {
+		was, err := db.metaValue(ctx, key)
+		if err != nil {
+			return err
+		}
+		if is == "" || is == was {
+			continue
+		}
+		changed[key] = is
+		switch {
+		case was == "":
+		case key == fileIdentityKey:
+			why = "its file is a copy"
+		default:
+			why = "it is another database than it was"
+		}
 	}
 	if why != "" {
 		db.log.Error("the database was restored from a backup; all senders are parked until tx repair", "why", why)
 	}
-	if why != "" || was != identity {
+	if why != "" || len(changed) > 0 {
 		err = db.Write(ctx, func(w *Writer) error {
 			if why != "" {
 				reason := RestoredReason + " (" + why + "): its transactions may have been mined since"
@@ -65,16 +103,39 @@ func (db *DB) freezeRestored(ctx context.Context) error {
 					return err
 				}
 			}
-			_, err := w.exec("note the file", `INSERT INTO meta (name, value) VALUES ($1, $2)
-				ON CONFLICT (name) DO UPDATE SET value = excluded.value`, identityKey, identity)
-			return err
+			for _, key := range slices.Sorted(maps.Keys(changed)) {
+				if err := w.putMeta(key, changed[key]); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	db.mark.start(db, newest)
+	if db.cfg.Dir != "" {
+		db.mark.start(db, newest)
+	}
 	return nil
+}
+
+func (w *Writer) putMeta(name, value string) error {
+	_, err := w.exec("note "+name, `INSERT INTO meta (name, value) VALUES ($1, $2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+	return err
+}
+
+// readNote returns how far the database had come, "" if nothing says so.
+func (db *DB) readNote() (string, error) {
+	if db.cfg.Dir == "" {
+		return "", nil
+	}
+	note, err := os.ReadFile(db.notePath())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("store: read how far the database had come: %w", err)
+	}
+	return strings.TrimSpace(string(note)), nil
 }
 
 func (db *DB) notePath() string { return filepath.Join(db.cfg.Dir, highWaterName) }

@@ -15,6 +15,7 @@ type TxState string
 
 // The states of a transaction.
 const (
+	Offered    TxState = "offered"    // stored by a replica that does not hold the sender's lease; Nonce is a wanted one
 	Queued     TxState = "queued"     // stored, no nonce yet
 	Held       TxState = "held"       // has the caller's nonce, which is ahead of its turn; not signed
 	Assigned   TxState = "assigned"   // has a nonce, is being signed
@@ -72,6 +73,7 @@ type Tx struct {
 	State          TxState
 	FeeCeiling     *big.Int // wei per gas that no replacement of ours may pass; fixed at acceptance
 	Replaces       string   // id of the transaction whose nonce it took by replacement
+	Trace          string   // W3C traceparent of the request; empty if it is not traced
 	Expires        time.Time
 	Created        time.Time
 	Updated        time.Time

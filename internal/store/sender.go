@@ -70,7 +70,7 @@ type SenderUpdate struct {
 
 // UpdateSender changes a sender. ErrNotFound if there is none.
 func (w *Writer) UpdateSender(id string, u SenderUpdate) error {
-	set := setter{table: "sender"}
+	set := newSetter("sender")
 	if u.Parked != nil {
 		set.add("parked", *u.Parked)
 	}
@@ -92,11 +92,12 @@ func (w *Writer) UpdateSender(id string, u SenderUpdate) error {
 	}
 	set.where("id", id)
 	text, args := set.text()
-	n, err := w.exec("update sender "+id, text, args...)
-	if err == nil && n == 0 {
-		return w.fail("", fmt.Errorf("%w: sender %s", ErrNotFound, id))
-	}
-	return err
+	return w.expect("update sender", id, text, args, func(err error) error {
+		if err != nil {
+			return nil
+		}
+		return fmt.Errorf("%w: sender %s", ErrNotFound, id)
+	})
 }
 
 // Sender returns a sender, or ErrNotFound.

@@ -8,50 +8,93 @@ import (
 )
 
 // setter builds an UPDATE from the columns that are to change. Equal calls
-// give equal texts, so that each is prepared once.
+// give equal texts, so that each is prepared once. Columns come before
+// conditions.
 type setter struct {
-	table string
-	cols  strings.Builder
-	conds strings.Builder
+	b     strings.Builder
+	cols  int
+	conds int
 	args  []any
 }
 
-func (s *setter) add(column string, value any) {
-	if s.cols.Len() > 0 {
-		s.cols.WriteString(", ")
-	}
-	s.args = append(s.args, value)
-	s.cols.WriteString(column)
-	s.cols.WriteString(" = $")
-	s.cols.WriteString(strconv.Itoa(len(s.args)))
+func newSetter(table string) *setter {
+	s := &setter{args: make([]any, 0, 10)}
+	s.b.Grow(320)
+	s.b.WriteString("UPDATE ")
+	s.b.WriteString(table)
+	return s
 }
 
-// where adds a condition: column is one of values. No values, no condition.
-func (s *setter) where(column string, values ...any) {
-	if len(values) == 0 {
+func (s *setter) add(column string, value any) {
+	s.column(column)
+	s.mark(value)
+}
+
+// word sets a column to one of our own constants, which is part of the text.
+func (s *setter) word(column, value string) {
+	s.column(column)
+	s.quote(value)
+}
+
+func (s *setter) column(name string) {
+	if s.cols++; s.cols == 1 {
+		s.b.WriteString(" SET ")
+	} else {
+		s.b.WriteString(", ")
+	}
+	s.b.WriteString(name)
+	s.b.WriteString(" = ")
+}
+
+func (s *setter) mark(value any) {
+	s.args = append(s.args, value)
+	s.b.WriteByte('$')
+	s.b.WriteString(strconv.Itoa(len(s.args)))
+}
+
+func (s *setter) quote(word string) {
+	s.b.WriteByte('\'')
+	s.b.WriteString(strings.ReplaceAll(word, "'", "''"))
+	s.b.WriteByte('\'')
+}
+
+// where adds the condition that column is value.
+func (s *setter) where(column string, value any) {
+	s.cond()
+	s.b.WriteString(column)
+	s.b.WriteString(" = ")
+	s.mark(value)
+}
+
+// oneOf adds the condition that column is one of some constants of ours. No
+// constants, no condition. It writes no IN: for one of more than two values
+// SQLite makes a temporary table, each time.
+func oneOf[T ~string](s *setter, column string, words []T) {
+	if len(words) == 0 {
 		return
 	}
-	if s.conds.Len() == 0 {
-		s.conds.WriteString(" WHERE ")
-	} else {
-		s.conds.WriteString(" AND ")
-	}
-	s.conds.WriteString(column)
-	s.conds.WriteString(" IN (")
-	for i, v := range values {
+	s.cond()
+	s.b.WriteByte('(')
+	for i, word := range words {
 		if i > 0 {
-			s.conds.WriteString(", ")
+			s.b.WriteString(" OR ")
 		}
-		s.args = append(s.args, v)
-		s.conds.WriteByte('$')
-		s.conds.WriteString(strconv.Itoa(len(s.args)))
+		s.b.WriteString(column)
+		s.b.WriteString(" = ")
+		s.quote(string(word))
 	}
-	s.conds.WriteByte(')')
+	s.b.WriteByte(')')
 }
 
-func (s *setter) text() (string, []any) {
-	return "UPDATE " + s.table + " SET " + s.cols.String() + s.conds.String(), s.args
+func (s *setter) cond() {
+	if s.conds++; s.conds == 1 {
+		s.b.WriteString(" WHERE ")
+	} else {
+		s.b.WriteString(" AND ")
+	}
 }
+
+func (s *setter) text() (string, []any) { return s.b.String(), s.args }
 
 func stringArgs[T ~string](values []T) []any {
 	args := make([]any, len(values))

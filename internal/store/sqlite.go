@@ -3,7 +3,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"net/url"
@@ -35,39 +34,12 @@ func dsn(path, mode string, pragmas []string) string {
 	return uri.String()
 }
 
-func openPool(d dialect, dsn string, size int) (*sql.DB, error) {
-	pool, err := sql.Open(d.driver, dsn)
+func openPool(dsn string, size int) (*sql.DB, error) {
+	pool, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, fmt.Errorf("store: open database: %w", err)
 	}
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
 	return pool, nil
-}
-
-func poolVersion(ctx context.Context, pool *sql.DB) (int, error) {
-	conn, err := pool.Conn(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("store: connect: %w", err)
-	}
-	defer conn.Close()
-	return readVersion(ctx, conn)
-}
-
-// fileVersion reads the version of an existing file, 0 if it has no schema.
-func fileVersion(ctx context.Context, dir string) (int, error) {
-	pool, err := openPool(sqliteDialect, readerDSN(filepath.Join(dir, fileName)), 1)
-	if err != nil {
-		return 0, err
-	}
-	defer pool.Close()
-	var tables int
-	const text = `SELECT count(*) FROM sqlite_master WHERE name = 'schema_version'`
-	if err := pool.QueryRowContext(ctx, text).Scan(&tables); err != nil {
-		return 0, fmt.Errorf("store: read schema: %w", err)
-	}
-	if tables == 0 {
-		return 0, nil
-	}
-	return poolVersion(ctx, pool)
 }

@@ -3,6 +3,7 @@
 package store_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,7 +14,11 @@ import (
 
 func TestMain(m *testing.M) {
 	writeUntilKilled()
-	goleak.VerifyTestMain(m)
+	stop := startServer()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		stop()
+		os.Exit(code)
+	}), goleak.IgnoreAnyFunction("github.com/hsmsigner/hsmsigner/internal/store/pgtest.begin.func1"))
 }
 
 func open(t *testing.T, cfg store.Config) *store.DB {
@@ -35,12 +40,4 @@ func open(t *testing.T, cfg store.Config) *store.DB {
 
 func TestSQLite(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.DB { return open(t, store.Config{}) })
-}
-
-func TestSQLiteWithSavepoints(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) *store.DB {
-		db := open(t, store.Config{})
-		store.UseSavepoints(db)
-		return db
-	})
 }

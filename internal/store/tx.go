@@ -42,27 +42,30 @@ func (w *Writer) InsertTx(t Tx) error {
 	// transaction on PostgreSQL.
 	const text = `INSERT INTO tx (id, wallet, credential, idempotency_key, request_hash, intent, sender, nonce,
 		explicit, kind, payload, state, live, final, fee_ceiling, replaces, expires, created, updated,
-		hash, block, block_hash, succeeded, error)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+		hash, block, block_hash, succeeded, error, trace)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
 		ON CONFLICT DO NOTHING`
-	n, err := w.exec("insert transaction "+t.ID, text,
+	args := []any{
 		t.ID, t.Wallet, t.Credential, t.IdempotencyKey, t.RequestHash[:], t.Intent, t.Sender, nonce,
 		boolArg(t.Explicit), string(t.Kind), bytesArg(t.Payload), string(t.State), boolArg(t.State.Live()), boolArg(t.State.Final()),
 		bigArg(t.FeeCeiling), t.Replaces, timeArg(t.Expires), timeArg(t.Created), timeArg(t.Updated),
-		hashArg(t.Hash), block, hashArg(t.BlockHash), boolArg(t.Succeeded), t.Error)
-	if err != nil || n == 1 {
-		return err
+		hashArg(t.Hash), block, hashArg(t.BlockHash), boolArg(t.Succeeded), t.Error, t.Trace,
 	}
-	if t.Nonce != nil && t.State.Live() {
-		taken, err := w.nonceTaken(t.Sender, *t.Nonce)
+	return w.expect("insert transaction", t.ID, text, args, func(err error) error {
 		if err != nil {
-			return w.read(err)
+			return nil
 		}
-		if taken {
-			return w.fail("", ErrNonceTaken)
+		if t.Nonce != nil && t.State.Live() {
+			taken, err := w.nonceTaken(t.Sender, *t.Nonce)
+			if err != nil {
+				return err
+			}
+			if taken {
+				return ErrNonceTaken
+			}
 		}
-	}
-	return w.fail("", fmt.Errorf("store: insert transaction: id %s exists", t.ID))
+		return fmt.Errorf("store: insert transaction: id %s exists", t.ID)
+	})
 }
 
 func (w *Writer) nonceTaken(sender string, nonce uint64) (bool, error) {
@@ -92,10 +95,25 @@ type TxUpdate struct {
 // from is empty), and reports whether it did: false also if there is no such
 // row. It sets Updated to now. Two live rows with one nonce give ErrNonceTaken.
 func (w *Writer) UpdateTx(id string, from []TxState, u TxUpdate) (bool, error) {
-	set := setter{table: "tx"}
+	text, args, err := u.statement(id, from)
+	if err != nil {
+		return false, w.fail("", err)
+	}
+	n, err := w.try(text, args...)
+	if err != nil && w.db.d.unique(err) {
+		return false, w.fail("", ErrNonceTaken)
+	}
+	if err != nil {
+		return false, w.fail("update transaction "+id, err)
+	}
+	return n == 1, nil
+}
+
+func (u *TxUpdate) statement(id string, from []TxState) (string, []any, error) {
+	set := newSetter("tx")
 	set.add("updated", timeArg(time.Now()))
 	if u.State != "" {
-		set.add("state", string(u.State))
+		set.word("state", string(u.State))
 		// An index is rewritten when its columns are set, even to what they were.
 		if !allSame(from, TxState.Live, u.State.Live()) {
 			set.add("live", boolArg(u.State.Live()))
@@ -107,7 +125,7 @@ func (w *Writer) UpdateTx(id string, from []TxState, u TxUpdate) (bool, error) {
 	if u.SetNonce {
 		nonce, err := nonceArg(u.Nonce)
 		if err != nil {
-			return false, w.fail("", err)
+			return "", nil, err
 		}
 		set.add("nonce", nonce)
 	}
@@ -120,7 +138,7 @@ func (w *Writer) UpdateTx(id string, from []TxState, u TxUpdate) (bool, error) {
 	case u.Block != nil:
 		block, err := uintArg("block", *u.Block)
 		if err != nil {
-			return false, w.fail("", err)
+			return "", nil, err
 		}
 		set.add("block", block)
 	}
@@ -146,16 +164,9 @@ func (w *Writer) UpdateTx(id string, from []TxState, u TxUpdate) (bool, error) {
 		set.add("expires", timeArg(*u.Expires))
 	}
 	set.where("id", id)
-	set.where("state", stringArgs(from)...)
+	oneOf(set, "state", from)
 	text, args := set.text()
-	n, err := w.try(text, args...)
-	if err != nil && w.db.d.unique(err) {
-		return false, w.fail("", ErrNonceTaken)
-	}
-	if err != nil {
-		return false, w.fail("update transaction "+id, err)
-	}
-	return n == 1, nil
+	return text, args, nil
 }
 
 func allSame(states []TxState, is func(TxState) bool, want bool) bool {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -16,7 +15,7 @@ import (
 
 const txColumns = `t.id, t.wallet, t.credential, t.idempotency_key, t.request_hash, t.intent, t.sender, t.nonce,
 	t.explicit, t.kind, t.payload, t.state, t.fee_ceiling, t.replaces, t.expires, t.created, t.updated,
-	t.hash, t.block, t.block_hash, t.succeeded, t.error`
+	t.hash, t.block, t.block_hash, t.succeeded, t.error, t.trace`
 
 func scanTx(rows *sql.Rows) (Tx, error) {
 	var (
@@ -30,7 +29,7 @@ func scanTx(rows *sql.Rows) (Tx, error) {
 	)
 	err := rows.Scan(&t.ID, &t.Wallet, &t.Credential, &t.IdempotencyKey, &requestHash, &t.Intent, &t.Sender, &nonce,
 		&explicit, &kind, &data, &state, &ceiling, &t.Replaces, &expires, &created, &updated,
-		&hash, &block, &blockHash, &succeeded, &t.Error)
+		&hash, &block, &blockHash, &succeeded, &t.Error, &t.Trace)
 	if err != nil {
 		return Tx{}, err
 	}
@@ -84,7 +83,8 @@ func (db *DB) TxByHash(ctx context.Context, hash common.Hash) (Tx, error) {
 // LoadSender returns what a lease holder has to know of a sender, as one
 // snapshot: every row that is not final, and every live row with a nonce of at
 // least fromNonce, each with its attempts in the order they were made. Rows
-// come by nonce, those without a nonce last, and then by creation.
+// come by nonce, those without a nonce last, and then by creation. Offered rows
+// are not among them: the holder takes those by [DB.Offered].
 func (db *DB) LoadSender(ctx context.Context, senderID string, fromNonce uint64) ([]Tx, map[string][]Attempt, error) {
 	from, err := uintArg("nonce", fromNonce)
 	if err != nil {
@@ -93,7 +93,7 @@ func (db *DB) LoadSender(ctx context.Context, senderID string, fromNonce uint64)
 	var txs []Tx
 	attempts := make(map[string][]Attempt)
 	err = db.snapshot(ctx, func(q querier) error {
-		const open, done = `t.sender = $1 AND t.final = 0`, `t.sender = $1 AND t.live = 1 AND t.final = 1 AND t.nonce >= $2`
+		const open, done = `t.sender = $1 AND t.final = 0 AND t.state <> 'offered'`, `t.sender = $1 AND t.live = 1 AND t.final = 1 AND t.nonce >= $2`
 		for _, part := range []struct {
 			where string
 			args  []any
@@ -155,15 +155,26 @@ func (db *DB) HighestNonce(ctx context.Context, sender string) (uint64, bool, er
 	return uint64(n), err == nil, err
 }
 
-// SendersWithWork returns the senders that have a row which is not final. It
-// costs as much as there are such rows, however many are final.
+// openSenders is a table of the senders that have a row which is not final. It
+// jumps along the index tx_open from sender to sender, so it costs as much as
+// there are such senders, however many rows they have.
+const openSenders = `WITH RECURSIVE o (sender) AS (
+	SELECT (SELECT t.sender FROM tx t WHERE t.final = 0 ORDER BY t.sender LIMIT 1)
+	UNION ALL
+	SELECT (SELECT t.sender FROM tx t WHERE t.final = 0 AND t.sender > o.sender ORDER BY t.sender LIMIT 1)
+	FROM o WHERE o.sender IS NOT NULL)`
+
+func scanString(rows *sql.Rows) (s string, err error) { return s, rows.Scan(&s) }
+
+// SendersWithWork returns the senders that have a row which is not final,
+// offered ones too. It costs as much as there are such senders, however many
+// are idle.
 func (db *DB) SendersWithWork(ctx context.Context) ([]string, error) {
 	r, err := db.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
-	return collect(r, scan, "senders with work", `SELECT DISTINCT sender FROM tx WHERE final = 0 ORDER BY sender`)
+	return collect(r, scanString, "senders with work", openSenders+` SELECT sender FROM o WHERE sender IS NOT NULL ORDER BY sender`)
 }
 
 // Counts counts the rows that are not final, by state.
@@ -182,59 +193,4 @@ func (db *DB) Counts(ctx context.Context) (map[TxState]int, error) {
 	}
 	_, err = collect(r, scan, "count transactions", `SELECT state, count(*) FROM tx WHERE final = 0 GROUP BY state`)
 	return counts, err
-}
-
-// The limits of a List.
-const (
-	defaultLimit = 50
-	maxLimit     = 1000
-)
-
-// List returns transactions, newest id first. A filter by sender or by final
-// states alone reads all rows until the limit is met, a second or so for a
-// million.
-func (db *DB) List(ctx context.Context, f TxFilter) ([]Tx, error) {
-	r, err := db.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var conds []string
-	var args []any
-	add := func(cond string, values ...any) {
-		marks := make([]string, len(values))
-		for i, v := range values {
-			args = append(args, v)
-			marks[i] = "$" + strconv.Itoa(len(args))
-		}
-		conds = append(conds, strings.Replace(cond, "?", strings.Join(marks, ", "), 1))
-	}
-	if f.Wallet != "" {
-		add("t.wallet = ?", f.Wallet)
-	}
-	if f.Sender != "" {
-		add("t.sender = ?", f.Sender)
-	}
-	if f.Address != (common.Address{}) {
-		add("t.sender IN (SELECT id FROM sender WHERE address = ?)", f.Address.Bytes())
-	}
-	if len(f.States) > 0 {
-		add("t.state IN (?)", stringArgs(f.States)...)
-		if allSame(f.States, TxState.Final, false) {
-			add("t.id IN (SELECT id FROM tx WHERE final = 0)") // few, by the index tx_open
-		}
-	}
-	if f.Before != "" {
-		add("t.id < ?", f.Before)
-	}
-	text := `SELECT ` + txColumns + ` FROM tx t`
-	if len(conds) > 0 {
-		text += ` WHERE ` + strings.Join(conds, " AND ")
-	}
-	limit := f.Limit
-	if limit <= 0 {
-		limit = defaultLimit
-	}
-	args = append(args, min(limit, maxLimit))
-	text += ` ORDER BY t.id DESC LIMIT $` + strconv.Itoa(len(args))
-	return collect(r, scanTx, "list transactions", text, args...)
 }

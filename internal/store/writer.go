@@ -3,10 +3,11 @@
 package store
 
 import (
-	"context"
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Writer is what a closure of [DB.Write] writes through. It is valid only
@@ -15,43 +16,31 @@ import (
 // a read, the closure is undone as a whole. What it is given must not change
 // until Write has returned.
 type Writer struct {
-	db    *DB
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt // by text; they live as long as the connection
+	db *DB
+	s  session
 
 	// Of this transaction:
-	fences   map[Fence]bool // found to hold
-	log      []statement    // what changed rows, in order, unless savepoints are used
-	replayed bool           // a closure was undone by playing the others again
+	lazy    bool           // what must touch one row is not waited for
+	fences  map[Fence]bool // found to hold
+	settles []*doubt       // what its commit settles
+	fault   *mismatch      // what broke it
 
 	// Of this closure:
-	mark    int   // where it begins in log
+	owner   int   // its place in the batch
 	touched bool  // it may have changed rows
-	nested  bool  // it runs under a savepoint
 	err     error // its first error
-}
-
-// statement is one that changed rows.
-type statement struct {
-	text string
-	args []any
-	rows int64 // how many it changed or, if query, returned
-	// query says that it has a RETURNING clause.
-	query bool
 }
 
 // reset forgets the last transaction.
 func (w *Writer) reset() {
 	clear(w.fences)
-	clear(w.log) // it holds the callers' bytes
-	w.log = w.log[:0]
-	w.replayed = false
-	w.start()
+	w.settles, w.fault, w.lazy = nil, nil, false
+	w.start(0)
 }
 
 // start forgets the last closure.
-func (w *Writer) start() {
-	w.mark, w.touched, w.nested, w.err = len(w.log), false, false, nil
+func (w *Writer) start(owner int) {
+	w.owner, w.touched, w.err = owner, false, nil
 }
 
 // exec runs a statement and returns how many rows it touched. op says in an
@@ -66,80 +55,55 @@ func (w *Writer) exec(op, text string, args ...any) (int64, error) {
 
 // try is exec for a caller that looks at the error, and then calls fail.
 func (w *Writer) try(text string, args ...any) (int64, error) {
-	n, err := w.run(text, args)
-	if err != nil {
-		w.touched = true // or even the transaction is gone
-		return 0, err
+	n, err := w.s.exec(text, args)
+	if err != nil || n != 0 || w.lazy {
+		w.touched = true // after an error even the transaction may be gone
 	}
-	w.record(statement{text: text, args: args, rows: n})
-	return n, nil
+	return n, w.faulty(err)
 }
 
-func (w *Writer) run(text string, args []any) (int64, error) {
-	stmt, err := w.prepare(text)
-	if err != nil {
-		return 0, err
-	}
-	result, err := stmt.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (w *Writer) record(s statement) {
-	if s.rows == 0 {
-		return
-	}
-	w.touched = true
-	if !w.db.d.savepoints {
-		w.log = append(w.log, s)
-	}
-}
-
-// replay runs again what changed rows before, in a new transaction, and sees
-// to it that it changes as many.
-func (w *Writer) replay(log []statement) error {
-	for _, s := range log {
-		var n int64
-		var err error
-		if s.query {
-			n, err = w.count(s.text, s.args)
-		} else {
-			n, err = w.run(s.text, s.args)
-		}
+// expect runs a statement that has to touch exactly one row. If it did not,
+// instead turns that into the closure's error, if it is not nil and knows one;
+// its argument is the statement's error, nil if it touched another number of
+// rows. Where answers are put off, the closure is run again, alone, to find out.
+func (w *Writer) expect(op, id, text string, args []any, instead func(error) error) error {
+	if w.lazy {
+		w.touched = true
+		err := w.faulty(w.s.expect(w.owner, op, id, text, args))
 		if err != nil {
-			return err
+			err = w.fail("", err)
 		}
-		if n != s.rows {
-			return fmt.Errorf("store: a statement played again changed %d rows instead of %d", n, s.rows)
+		return err
+	}
+	n, err := w.try(text, args...)
+	if err == nil && n == 1 {
+		return nil
+	}
+	if instead != nil {
+		if other := instead(err); other != nil {
+			return w.fail("", other)
 		}
 	}
-	w.log = append(w.log, log...)
-	w.replayed = len(log) > 0
-	w.start()
-	return nil
+	if err == nil {
+		err = errTouched(n)
+	}
+	return w.fail(op+" "+id, err)
 }
 
-func (w *Writer) count(text string, args []any) (n int64, err error) {
-	rows, err := w.query(text, args...)
-	if err != nil {
-		return 0, err
+func errTouched(n int64) error { return fmt.Errorf("touched %d rows instead of 1", n) }
+
+// faulty notes what has broken the whole transaction.
+func (w *Writer) faulty(err error) error {
+	if err != nil && w.fault == nil {
+		w.fault = mismatched(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		n++
-	}
-	return n, rows.Err()
+	return err
 }
 
 // query makes Writer a querier. It is for reads.
 func (w *Writer) query(text string, args ...any) (*sql.Rows, error) {
-	stmt, err := w.prepare(text)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.QueryContext(context.Background(), args...)
+	rows, err := w.s.query(text, args)
+	return rows, w.faulty(err)
 }
 
 // returning runs a statement that changes at most one row and returns it;
@@ -148,30 +112,12 @@ func returning[T any](w *Writer, scan func(*sql.Rows) (T, error), op, text strin
 	row, err := one(w, scan, op, text, args...)
 	switch {
 	case err == nil:
-		w.record(statement{text: text, args: args, rows: 1, query: true})
+		w.touched = true
 	case !errors.Is(err, ErrNotFound):
 		w.touched = true
 		err = w.fail("", err)
 	}
 	return row, err
-}
-
-func (w *Writer) prepare(text string) (*sql.Stmt, error) {
-	if stmt, ok := w.stmts[text]; ok {
-		return stmt, nil
-	}
-	stmt, err := w.conn.PrepareContext(context.Background(), text)
-	if err != nil {
-		return nil, err
-	}
-	w.stmts[text] = stmt
-	return stmt, nil
-}
-
-// raw runs a statement that steers the transaction.
-func (w *Writer) raw(text string) error {
-	_, err := w.run(text, nil)
-	return err
 }
 
 // fail remembers the closure's first error. The database may have dropped more
@@ -195,8 +141,55 @@ func (w *Writer) read(err error) error {
 	return w.fail("", err)
 }
 
-// settle writes a row that nobody reads; see committer.settle.
+// settle sees to it that the commit of this transaction settles what is in
+// doubt. It writes a row that nobody reads, so that the commit is a real one.
 func (w *Writer) settle() error {
+	list := w.db.doubts.list()
+	for _, d := range list {
+		done, err := w.s.settled(d)
+		if err == nil && !done {
+			err = errDoubt
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(list) > 0 {
+		if err := w.bump(); err != nil {
+			return err
+		}
+	}
+	w.settles = list
+	return nil
+}
+
+// bump makes the transaction one that writes.
+func (w *Writer) bump() error {
 	_, err := w.exec("settle", `UPDATE schema_version SET settled = settled + 1 WHERE id = 1`)
 	return err
+}
+
+// fenceAll checks the leases of a whole batch before its closures run, where
+// answers are put off. The rows are locked by sender: in the order in which
+// everybody locks them.
+func (w *Writer) fenceAll(batch []*request) {
+	if !w.lazy {
+		return
+	}
+	order := make([]int, 0, len(batch))
+	for i, r := range batch {
+		if r.fence != nil && !r.answered {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(batch[a].fence.Sender, batch[b].fence.Sender) })
+	for _, i := range order {
+		f := *batch[i].fence
+		if w.fences[f] {
+			continue
+		}
+		w.fences[f] = true
+		w.start(i)
+		_ = w.expect("check lease of", f.Sender, w.db.d.fence, []any{f.Sender, f.Owner, f.Epoch}, nil) // faulty has noted an error
+	}
 }

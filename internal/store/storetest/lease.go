@@ -175,13 +175,9 @@ func strangers(l store.Lease) []store.Fence {
 
 func wantFencedOff(t *testing.T, db *store.DB, f store.Fence) {
 	t.Helper()
-	ran := false
-	err := db.WriteFenced(t.Context(), f, func(*store.Writer) error {
-		ran = true
-		return nil
-	})
+	tx := newTx()
+	err := db.WriteFenced(t.Context(), f, func(w *store.Writer) error { return w.InsertTx(tx) })
 	wantErr(t, err, store.ErrLeaseLost)
-	if ran {
-		t.Fatal("the closure ran")
-	}
+	_, err = db.Tx(t.Context(), tx.ID)
+	wantErr(t, err, store.ErrNotFound)
 }

@@ -25,7 +25,8 @@ var loadTests = []test{
 		queuedLater.Created = queued.Created.Add(time.Second)
 		stranger := withNonce(newTx(), store.Sent, 2)
 		stranger.Sender = "another"
-		insert(t, db, queuedLater, held, displaced, doneAbove, failed, replacement, superseded, sentBelow, doneBelow, queued, stranger)
+		offered := withNonce(newTx(), store.Offered, 7)
+		insert(t, db, offered, queuedLater, held, displaced, doneAbove, failed, replacement, superseded, sentBelow, doneBelow, queued, stranger)
 		first, second := newAttempt(superseded), newAttempt(superseded)
 		above := newAttempt(doneAbove)
 		write(t, db, func(w *store.Writer) error {
@@ -66,7 +67,7 @@ var loadTests = []test{
 	}},
 	{"SendersWithWorkHaveARowThatIsNotFinal", func(t *testing.T, db *store.DB) {
 		var txs []store.Tx
-		for id, state := range map[string]store.TxState{"d": store.Queued, "b": store.Mined, "a": store.Superseded, "c": store.Confirmed, "e": store.Failed} {
+		for id, state := range map[string]store.TxState{"d": store.Queued, "b": store.Mined, "a": store.Superseded, "c": store.Confirmed, "e": store.Failed, "f": store.Offered} {
 			tx := newTx()
 			tx.Sender, tx.State = id, state
 			txs = append(txs, tx)
@@ -75,14 +76,14 @@ var loadTests = []test{
 		twice.Sender = "b"
 		insert(t, db, append(txs, twice)...)
 		got, err := db.SendersWithWork(t.Context())
-		if err != nil || !slices.Equal(got, []string{"a", "b", "d"}) {
+		if err != nil || !slices.Equal(got, []string{"a", "b", "d", "f"}) {
 			t.Fatalf("got %v, %v", got, err)
 		}
 		counts, err := db.Counts(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantEqual(t, counts, map[store.TxState]int{store.Queued: 2, store.Mined: 1, store.Superseded: 1})
+		wantEqual(t, counts, map[store.TxState]int{store.Queued: 2, store.Mined: 1, store.Superseded: 1, store.Offered: 1})
 		if !update(t, db, txs[0].ID, nil, store.TxUpdate{State: store.Failed}) {
 			t.Fatal("not finished")
 		}

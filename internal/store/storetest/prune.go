@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -85,6 +86,60 @@ var pruneTests = []test{
 		lookup(t, db, highest)
 		lookup(t, db, open)
 	}},
+	// 10,000 idle senders each keep a row; they are looked at once, not once for
+	// each batch.
+	{"RowsThatStayDoNotHideOthers", func(t *testing.T, db *store.DB) {
+		write(t, db, func(w *store.Writer) error {
+			for i := range 1100 {
+				tx := withNonce(newTx(), store.Confirmed, 1)
+				tx.Sender, tx.IdempotencyKey = store.NewID(), ""
+				if i == 1099 {
+					tx.State = store.Failed
+				}
+				if err := w.InsertTx(tx); err != nil {
+					return err
+				}
+			}
+			return w.InsertTx(withNonce(newTx(), store.Replaced, 1))
+		})
+		prune(t, db, time.Now().Add(time.Minute), time.Time{}, 2)
+	}},
+	{"AuditOfGoneTransactionsIsPrunedOnDemand", func(t *testing.T, db *store.DB) {
+		old := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
+		intent := func(subject string, at time.Time) audit.Intent {
+			i := audit.Intent{ID: store.NewID(), At: at, Action: audit.SendTransaction, Subject: subject, Verdict: "allow: default"}
+			write(t, db, func(w *store.Writer) error {
+				if err := w.AuditIntent(i); err != nil {
+					return err
+				}
+				return w.AuditOutcome(audit.Outcome{ID: store.NewID(), Intent: i.ID, At: at})
+			})
+			return i
+		}
+		there := newTx()
+		insert(t, db, there)
+		kept := []audit.Intent{intent(there.ID, old), intent("", time.Now())}
+		var gone []audit.Intent
+		for range 250 {
+			gone = append(gone, intent(store.NewID(), old))
+		}
+		kept = append(kept, intent("", old)) // the newest
+		n, err := db.PruneAudit(t.Context(), time.Now().Add(-time.Minute))
+		if err != nil || n != len(gone) {
+			t.Fatalf("pruned %d, %v", n, err)
+		}
+		for _, i := range gone {
+			_, _, err := db.AuditOf(t.Context(), i.ID)
+			wantErr(t, err, store.ErrNotFound)
+		}
+		for _, i := range kept {
+			_, outcomes, err := db.AuditOf(t.Context(), i.ID)
+			if err != nil || len(outcomes) != 1 {
+				t.Fatalf("%d outcomes, %v", len(outcomes), err)
+			}
+		}
+	}},
+	{"PruneBesideWrites", func(t *testing.T, db *store.DB) { pruneBesideWrites(t, db, db) }},
 }
 
 func prune(t *testing.T, db *store.DB, before, keepKeys time.Time, want int) {

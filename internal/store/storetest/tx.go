@@ -5,7 +5,6 @@ package storetest
 import (
 	"math"
 	"math/big"
-	"slices"
 	"testing"
 	"time"
 
@@ -19,7 +18,7 @@ var txTests = []test{
 		full := withNonce(newTx(), store.Mined, math.MaxInt64)
 		full.Explicit, full.Kind, full.Replaces = true, store.RawTx, store.NewID()
 		full.Hash, full.Block, full.BlockHash = common.HexToHash("0x01"), 7, common.HexToHash("0x02")
-		full.Succeeded, full.Error = true, "why"
+		full.Succeeded, full.Error, full.Trace = true, "why", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		bare := store.Tx{ID: store.NewID(), Sender: sender, State: store.Queued, Payload: []byte{1}}
 		insert(t, db, full, bare)
 		wantEqual(t, get(t, db, full.ID), full)
@@ -131,7 +130,7 @@ var txTests = []test{
 	}},
 	{"EveryStateIsLiveAsRowsSay", func(t *testing.T, db *store.DB) {
 		states := []store.TxState{
-			store.Queued, store.Held, store.Assigned, store.Signed, store.Sent, store.Mined, store.Superseded,
+			store.Offered, store.Queued, store.Held, store.Assigned, store.Signed, store.Sent, store.Mined, store.Superseded,
 			store.Confirmed, store.Replaced, store.Displaced, store.Failed,
 		}
 		for i, from := range states {
@@ -155,40 +154,6 @@ var txTests = []test{
 		})
 		if err == nil {
 			t.Fatal("stored")
-		}
-	}},
-	{"ListFiltersAndPages", func(t *testing.T, db *store.DB) {
-		address := common.HexToAddress("0xaa")
-		write(t, db, func(w *store.Writer) error { return w.PutSender(store.Sender{ID: sender, Address: address}) })
-		var mine []store.Tx
-		for range 5 {
-			mine = append(mine, newTx())
-		}
-		mine[2].State = store.Failed
-		other := newTx()
-		other.Wallet, other.Sender = "petty cash", "elsewhere"
-		insert(t, db, append(slices.Clone(mine), other)...)
-		slices.Reverse(mine)
-
-		for name, c := range map[string]struct {
-			filter store.TxFilter
-			want   []store.Tx
-		}{
-			"wallet":  {store.TxFilter{Wallet: "treasury"}, mine},
-			"sender":  {store.TxFilter{Sender: "elsewhere"}, []store.Tx{other}},
-			"address": {store.TxFilter{Address: address}, mine},
-			"states":  {store.TxFilter{States: []store.TxState{store.Failed, store.Held}}, mine[2:3]},
-			"open":    {store.TxFilter{Sender: sender, States: []store.TxState{store.Queued}}, append(slices.Clone(mine[:2]), mine[3:]...)},
-			"page":    {store.TxFilter{Wallet: "treasury", Before: mine[1].ID, Limit: 2}, mine[2:4]},
-			"all":     {store.TxFilter{}, append([]store.Tx{other}, mine...)},
-		} {
-			got, err := db.List(t.Context(), c.filter)
-			if err != nil {
-				t.Fatal(name, err)
-			}
-			if !slices.Equal(ids(got), ids(c.want)) {
-				t.Fatalf("%s: got %v, want %v", name, ids(got), ids(c.want))
-			}
 		}
 	}},
 }
