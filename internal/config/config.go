@@ -24,8 +24,13 @@ type Config struct {
 	Data          string // data: folder of the SQLite database; default ./data
 	DefaultWallet string // default_wallet: served at / ; empty if none is
 	Log           Log
+	Database      Database // database: PostgreSQL, where the rows are not in Data
+	Replica       Replica
+	Retention     Retention
+	Tracing       Tracing
 	RPC           RPC
 	Admin         Admin
+	Webhooks      Webhooks
 	Wallets       []Wallet // at least one; names are unique
 }
 
@@ -113,8 +118,11 @@ type Wallet struct {
 	MaxFeePerGas    *big.Int        // max_fee_per_gas: wei per gas that no transaction may pass; nil for none (the default)
 	TxFeeCap        *big.Int        // tx_fee_cap: wei of gas × price that no transaction may pass; default 1 ether; nil for none
 	Expires         time.Duration   // expires: an unsent transaction fails after this; default 10m
+	BumpAfter       time.Duration   // bump_after: a sent transaction that blocks pass over for this long gets higher fees; 0 for never; default 5m
+	FeeCeiling      int             // fee_ceiling: fees that the caller left to us may be raised to this multiple of the first; default 3
 	Concurrency     int             // concurrency: signatures asked of the backend at the same time; default 8
 	Refresh         time.Duration   // refresh: between discoveries of the backend's keys; default 1m
+	Webhooks        []Webhook       // webhooks: who is told what becomes of the transactions; default none
 }
 
 // SignTransaction says what eth_signTransaction answers.
@@ -135,7 +143,8 @@ const (
 	RawRefuse RawOwn = "refuse" // it is an error
 )
 
-// Node is the Ethereum node behind a wallet.
+// Node is the Ethereum node behind a wallet: one, or several of which one is
+// used at a time.
 type Node struct {
 	URL         Secret            // url: http or https. Secret, since a hosted node's URL carries its API key
 	WSURL       Secret            // ws_url: ws or wss; default: URL with ws for http
@@ -145,6 +154,20 @@ type Node struct {
 	Headers     map[string]Secret // headers: sent with every request
 	MaxResponse int64             // max_response: bytes of one answer; default 32MiB
 	Poll        time.Duration     // poll: between looks at the chain's head; default 1s
+
+	Endpoints []NodeEndpoint // urls: in place of URL, WSURL and Headers; in the order of preference
+	Check     time.Duration  // check: between looks at each of Endpoints; default 2s
+	DownAfter time.Duration  // down_after: the one in use is left when it did not answer for so long; default 5s
+	MaxLag    uint64         // max_lag: or is more than so many blocks behind another; default 5
+	Dwell     time.Duration  // dwell: but for its lag not sooner than so long after a change; default 30s
+}
+
+// NodeEndpoint is one of several nodes that serve the same chain.
+type NodeEndpoint struct {
+	Name    string            // name: shown in place of the URL; default node-1, node-2, … by position
+	URL     Secret            // url: as Node.URL; an item of urls that is no mapping is this
+	WSURL   Secret            // ws_url: as Node.WSURL
+	Headers map[string]Secret // headers: as Node.Headers
 }
 
 // Details is the key backend of a wallet.

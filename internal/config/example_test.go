@@ -25,7 +25,7 @@ func example(t *testing.T) *Config {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"shop", "node", "keys"} {
+	for _, name := range []string{"shop", "node", "keys", "hook", "old-hook"} {
 		write(t, filepath.Join(dir, "secrets"), name, "correct horse battery staple", 0o600)
 	}
 	c, warnings, err := Load(write(t, dir, "config.yaml", string(data), 0o600))
@@ -48,11 +48,12 @@ func TestExampleStatesTheTrueDefaults(t *testing.T) {
 	w, p := &got.Wallets[0], plain.Wallets[0]
 	w.Node.WSURL, w.Node.Instance, w.Node.Headers = Secret{}, "", nil
 	w.Details.Path, w.Details.UserSecret, w.Details.Include, w.Details.Exclude = p.Details.Path, Secret{}, nil, nil
-	w.MaxFeePerGas = nil
+	w.MaxFeePerGas, w.Webhooks = nil, nil
+	got.Webhooks.Allow, got.Webhooks.Deny = nil, nil
 	for _, part := range []struct {
 		name      string
 		got, want any
-	}{{"log", got.Log, plain.Log}, {"rpc", got.RPC, plain.RPC}, {"admin", got.Admin, plain.Admin}, {"wallet", *w, p}} {
+	}{{"log", got.Log, plain.Log}, {"rpc", got.RPC, plain.RPC}, {"admin", got.Admin, plain.Admin}, {"wallet", *w, p}, {"webhooks", got.Webhooks, plain.Webhooks}, {"retention", got.Retention, plain.Retention}} {
 		if !reflect.DeepEqual(part.got, part.want) {
 			t.Errorf("%s: the example has %+v, the default is %+v", part.name, part.got, part.want)
 		}
@@ -65,7 +66,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A key that does not exist makes the reader list those that do.
-	probe := "x: 1\nlog: {x: 1}\nrpc: {x: 1, limits: {x: 1}}\nadmin: {x: 1}\nwallets: [{x: 1, node: {x: 1}, details: {provider: keystore, x: 1}}]\n"
+	probe := "x: 1\nlog: {x: 1}\nrpc: {x: 1, limits: {x: 1}}\nadmin: {x: 1}\nwallets: [{x: 1, node: {x: 1}, details: {provider: keystore, x: 1}, webhooks: [{x: 1}]}]\nwebhooks: {x: 1}\ndatabase: {url: x, x: 1}\nreplica: {x: 1}\nretention: {x: 1}\ntracing: {x: 1}\n"
 	_, _, err = Parse("config.yaml", []byte(probe))
 	sections := 0
 	for _, line := range strings.Split(err.Error(), "\n") {
@@ -75,13 +76,13 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		}
 		sections++
 		for _, key := range strings.Split(keys, ", ") {
-			if key != "database" && !strings.Contains(string(data), key+":") {
+			if !strings.Contains(string(data), key+":") {
 				t.Errorf("the example does not show %q", key)
 			}
 		}
 	}
-	if sections != 8 {
-		t.Errorf("%d sections listed their keys, want 8:\n%v", sections, err)
+	if sections != 14 {
+		t.Errorf("%d sections listed their keys, want 14:\n%v", sections, err)
 	}
 }
 

@@ -94,19 +94,24 @@ const walletNameWant = "1 to 63 of a-z, 0-9 and -, not - first"
 
 func (r *reader) config(v value) *Config {
 	c := &Config{
-		Data:  filepath.Join(r.dir, "data"),
-		Log:   Log{Level: "info", Format: "text"},
-		RPC:   defaultRPC(),
-		Admin: Admin{Listen: DefaultAdminListen},
+		Data:     filepath.Join(r.dir, "data"),
+		Log:      Log{Level: "info", Format: "text"},
+		RPC:      defaultRPC(),
+		Admin:    Admin{Listen: DefaultAdminListen},
+		Webhooks: defaultWebhooks(),
+
+		Retention: defaultRetention(),
 	}
 	o := v.object()
 	field(o, "data", &c.Data, filePath)
-	if database, ok := o.given("database"); ok {
-		database.fail("PostgreSQL is not built yet in this version: leave it out and name a folder in data")
-	}
+	field(o, "database", &c.Database, readDatabase)
+	field(o, "replica", &c.Replica, readReplica)
+	field(o, "retention", &c.Retention, readRetention)
+	field(o, "tracing", &c.Tracing, readTracing)
 	field(o, "log", &c.Log, readLog)
 	field(o, "rpc", &c.RPC, readRPC)
 	field(o, "admin", &c.Admin, readAdmin)
+	field(o, "webhooks", &c.Webhooks, readWebhooks) // before the wallets, which look at it
 	need(o, "wallets", &c.Wallets, list(readWallet))
 	field(o, "default_wallet", &c.DefaultWallet, matching(walletName, walletNameWant))
 	o.done()
@@ -117,6 +122,7 @@ func (r *reader) config(v value) *Config {
 	if c.RPC.Listen == c.Admin.Listen && !strings.HasSuffix(c.RPC.Listen, ":0") {
 		o.at("admin").fail("listens on %s, as rpc does: want another address", c.Admin.Listen)
 	}
+	r.shared(o, c)
 	r.wallets(o, c)
 	return c
 }

@@ -4,6 +4,7 @@ package config
 
 import (
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -66,7 +67,8 @@ func TestMinimalConfigHasTheDocumentedDefaults(t *testing.T) {
 			Listen: "127.0.0.1:8545", Auth: AuthNone, Timeout: 30 * time.Second,
 			Limits: Limits{Body: 1 << 20, Batch: 100, Requests: 1024, Connections: 1000, Subscriptions: 100},
 		},
-		Admin: Admin{Listen: "127.0.0.1:8080"},
+		Admin:    Admin{Listen: "127.0.0.1:8080"},
+		Webhooks: Webhooks{GiveUp: 72 * time.Hour},
 		Wallets: []Wallet{{
 			Name: "treasury",
 			Node: Node{
@@ -76,8 +78,9 @@ func TestMinimalConfigHasTheDocumentedDefaults(t *testing.T) {
 			Details: Details{Provider: "keystore", Path: filepath.Join(dir, "keys")},
 			Window:  64, Confirmations: 12, SignTransaction: SignObject, RawOwn: RawAdopt,
 			TxFeeCap: big.NewInt(1e18), Expires: 10 * time.Minute, Concurrency: 8,
-			Refresh: time.Minute,
+			Refresh: time.Minute, BumpAfter: 5 * time.Minute, FeeCeiling: 3,
 		}},
+		Retention: Retention{Transactions: 90 * 24 * time.Hour, IdempotencyKeys: 90 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -88,6 +91,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "pw", "correct horse battery staple\n", 0o600)
 	write(t, dir, "node", "https://u:p@node.example.org/v3/apikey\n", 0o600)
+	write(t, dir, "db", "postgres://signer:correct-horse@db.example.org/signer\n", 0o600)
 	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +137,21 @@ wallets:
     expires: 1h
     concurrency: 3
     refresh: 30s
+    bump_after: 0
+    fee_ceiling: 5
+    webhooks:
+      - {name: shop, url: https://shop.example.org/k3y, secret: {file: pw}}
+      - name: till
+        url: http://10.1.2.3:8080
+        secret: {file: pw}
+        old_secret: {file: node}
+        events: [confirmed, failed]
+        timeout: 500ms
+webhooks: {allow: [10.1.0.0/16, "::1"], deny: [10.1.7.0/24], give_up: 1h}
+database: {url: {file: db}, connections: 20, timeout: 4s, pooler: transaction}
+replica: {listen: 0.0.0.0:8081, url: "http://signer-1.example.org:8081", lease: 2s, drain: 1s}
+retention: {transactions: 24h, idempotency_keys: never, audit: 48h}
+tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.1, headers: {X-Key: {file: pw}}}
 `, 0o600)
 	c, warnings, err := Load(path)
 	if err != nil {
@@ -167,11 +186,55 @@ wallets:
 			},
 			Window: 8, SignTransaction: SignHex, RawOwn: RawRefuse,
 			MaxFeePerGas: big.NewInt(12_500_000_000), Expires: time.Hour,
-			Concurrency: 3, Refresh: 30 * time.Second,
+			Concurrency: 3, Refresh: 30 * time.Second, BumpAfter: 0, FeeCeiling: 5,
+			Webhooks: []Webhook{
+				{Name: "shop", URL: NewSecret("https://shop.example.org/k3y"), Secret: pw, Timeout: 10 * time.Second},
+				{
+					Name: "till", URL: NewSecret("http://10.1.2.3:8080"), Secret: pw, OldSecret: SecretFile(filepath.Join(dir, "node")),
+					Events: []string{"confirmed", "failed"}, Timeout: 500 * time.Millisecond,
+				},
+			},
 		}},
+		Webhooks: Webhooks{
+			Allow: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::1/128")},
+			Deny:  []netip.Prefix{netip.MustParsePrefix("10.1.7.0/24")}, GiveUp: time.Hour,
+		},
+		Database:  Database{URL: SecretFile(filepath.Join(dir, "db")), Connections: 20, Timeout: 4 * time.Second, Pooler: PoolerTransaction},
+		Replica:   Replica{Listen: "0.0.0.0:8081", URL: "http://signer-1.example.org:8081", Lease: 2 * time.Second, Drain: time.Second},
+		Retention: Retention{Transactions: 24 * time.Hour, Audit: 48 * time.Hour},
+		Tracing:   Tracing{Endpoint: "http://127.0.0.1:4318", Sample: 0.1, Headers: map[string]Secret{"X-Key": pw}},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestSeveralNodesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "hosted", "https://u:p@node.example.org/v3/apikey\n", 0o600)
+	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file, third := SecretFile(filepath.Join(dir, "hosted")), NewSecret("http://127.0.0.1:8547")
+	for text, want := range map[string]Node{
+		`[http://127.0.0.1:8546, {file: hosted}, {url: "http://127.0.0.1:8547"}]`: {
+			Endpoints: []NodeEndpoint{{Name: "node-1", URL: NewSecret("http://127.0.0.1:8546")}, {Name: "node-2", URL: file}, {Name: "node-3", URL: third}},
+			Check:     2 * time.Second, DownAfter: 5 * time.Second, MaxLag: 5, Dwell: 30 * time.Second,
+		},
+		`[{name: own, url: "http://127.0.0.1:8547", ws_url: "ws://127.0.0.1:8548", headers: {X-Key: {file: hosted}}}], check: 250ms, down_after: 1m, max_lag: 40, dwell: 1h`: {
+			Endpoints: []NodeEndpoint{{Name: "own", URL: third, WSURL: NewSecret("ws://127.0.0.1:8548"), Headers: map[string]Secret{"X-Key": file}}},
+			Check:     250 * time.Millisecond, DownAfter: time.Minute, MaxLag: 40, Dwell: time.Hour,
+		},
+	} {
+		body := strings.Replace(minimal, "url: http://127.0.0.1:8546", "urls: "+text, 1)
+		c, warnings, err := Load(write(t, dir, "config.yaml", body, 0o600))
+		if err != nil || len(warnings) != 0 {
+			t.Fatal(warnings, err)
+		}
+		want.ChainID, want.Timeout, want.MaxResponse, want.Poll = 1337, 10*time.Second, 32<<20, time.Second
+		if got := c.Wallets[0].Node; !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
 	}
 }
 
@@ -197,6 +260,7 @@ wallets:
     node: {url: http://127.0.0.1:8546, chain_id: 1}
     details: {provider: keystore, path: keys}
     window: 32
+    webhooks: [{name: shop, url: https://shop.example.org, secret: {file: pw}}]
 `, 0o644)
 	_, warnings, err := Load(path)
 	if err != nil {
@@ -210,6 +274,8 @@ wallets:
 		"config.yaml:2: rpc.credentials[0].password.file: everybody on this machine can read the secret: chmod 600 pw",
 		"config.yaml:2: rpc.credentials[0].password: is shorter than 16 characters",
 		"config.yaml:6: wallets[0].details.path: no such folder: keys",
+		"config.yaml:8: wallets[0].webhooks[0].secret.file: everybody on this machine can read the secret: chmod 600 pw",
+		"config.yaml:8: wallets[0].webhooks[0].secret: is shorter than 16 characters",
 		"config.yaml:7: wallets[0].window: nodes of public chains guarantee room for 16 transactions of one sender only",
 		"config.yaml: everybody on this machine can read this file, and secrets stand in it: chmod 600 config.yaml",
 	}

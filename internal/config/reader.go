@@ -25,6 +25,7 @@ type reader struct {
 	problems      Errors
 	warnings      []Warning
 	inlineSecrets bool // some secret stands in the config file itself
+	plainHooks    bool // there are networks whose webhooks may be http
 }
 
 // value is one node of the file and the path that leads to it.

@@ -50,17 +50,17 @@ func (l *batchLimit) refused(size int) {
 // batch answers all questions, in order, in as few requests as the node
 // allows. Once a request got no answer at all, the rest is not tried: with a
 // dead node every piece would cost a full timeout.
-func (c *Client) batch(ctx context.Context, qs []*question, header http.Header) {
+func (e *endpoint) batch(ctx context.Context, qs []*question, header http.Header) {
 	for len(qs) > 0 {
-		n := piece(qs, c.batches.get())
+		n := piece(qs, e.batches.get())
 		var err error
 		if n == 1 {
-			c.single(ctx, qs[0], header)
+			e.single(ctx, qs[0], header)
 			err = qs[0].err
 		} else {
 			var again bool
-			if again, err = c.batchOnce(ctx, qs[:n], header); again {
-				c.batches.refused(n)
+			if again, err = e.batchOnce(ctx, qs[:n], header); again {
+				e.batches.refused(n)
 				continue
 			}
 		}
@@ -88,8 +88,8 @@ func piece(qs []*question, limit int) int {
 
 // batchOnce asks several questions in one request. again says that the node
 // refused because they were several. err is set if none has an answer.
-func (c *Client) batchOnce(ctx context.Context, qs []*question, header http.Header) (again bool, err error) {
-	first := c.lastID.Add(uint64(len(qs))) - uint64(len(qs)) + 1
+func (e *endpoint) batchOnce(ctx context.Context, qs []*question, header http.Header) (again bool, err error) {
+	first := e.lastID.Add(uint64(len(qs))) - uint64(len(qs)) + 1
 	size, repeat := 2, true
 	for _, q := range qs {
 		size += len(q.params) + len(q.method) + 64
@@ -102,7 +102,7 @@ func (c *Client) batchOnce(ctx context.Context, qs []*question, header http.Head
 		}
 		body = appendRequest(body, first+uint64(i), q.method, q.params)
 	}
-	status, answer, err := c.post(ctx, append(body, ']'), header, repeat)
+	status, answer, err := e.post(ctx, append(body, ']'), header, repeat)
 	if err != nil {
 		return false, failAll(qs, err)
 	}
@@ -129,8 +129,8 @@ func (c *Client) batchOnce(ctx context.Context, qs []*question, header http.Head
 	for _, q := range qs {
 		q.err = badResponse("no answer to this call of a batch")
 	}
-	for _, e := range list {
-		id, ok := e.number()
+	for _, env := range list {
+		id, ok := env.number()
 		if !ok || id < first || id-first >= uint64(len(qs)) {
 			continue
 		}
@@ -139,7 +139,7 @@ func (c *Client) batchOnce(ctx context.Context, qs []*question, header http.Head
 			q.answer, q.err = Response{}, badResponse("two answers to one call of a batch")
 			continue
 		}
-		q.answer, q.err = e.Response, nil
+		q.answer, q.err = env.Response, nil
 	}
 	return false, nil
 }

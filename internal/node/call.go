@@ -23,12 +23,16 @@ type Call struct {
 // Call asks one thing. The answer is decoded into result, which may be nil;
 // a null answer leaves it as it is. An *Error is the node's own.
 func (c *Client) Call(ctx context.Context, result any, method string, params ...any) error {
+	return c.active().call(ctx, result, method, params...)
+}
+
+func (e *endpoint) call(ctx context.Context, result any, method string, params ...any) error {
 	q := &question{method: method}
 	var err error
 	if q.params, err = marshalParams(params); err != nil {
 		return fmt.Errorf("node: %s: parameters: %w", method, err)
 	}
-	c.single(ctx, q, nil)
+	e.single(ctx, q, nil)
 	return q.decode(result)
 }
 
@@ -36,6 +40,10 @@ func (c *Client) Call(ctx context.Context, result any, method string, params ...
 // takes no batches or smaller ones only, which is remembered. Each call has
 // its own Err; the returned error is set only if no call has an answer.
 func (c *Client) Batch(ctx context.Context, calls []*Call) error {
+	return c.active().askAll(ctx, calls)
+}
+
+func (e *endpoint) askAll(ctx context.Context, calls []*Call) error {
 	qs := make([]*question, len(calls))
 	for i, call := range calls {
 		params, err := marshalParams(call.Params)
@@ -44,7 +52,7 @@ func (c *Client) Batch(ctx context.Context, calls []*Call) error {
 		}
 		qs[i] = &question{method: call.Method, params: params}
 	}
-	c.batch(ctx, qs, nil)
+	e.batch(ctx, qs, nil)
 	var answered bool
 	for i, q := range qs {
 		calls[i].Err = q.decode(calls[i].Result)
@@ -104,31 +112,31 @@ func marshalParams(params any) ([]byte, error) {
 }
 
 // single asks one question in a request of its own.
-func (c *Client) single(ctx context.Context, q *question, header http.Header) {
-	id := c.lastID.Add(1)
+func (e *endpoint) single(ctx context.Context, q *question, header http.Header) {
+	id := e.lastID.Add(1)
 	body := appendRequest(make([]byte, 0, len(q.params)+96), id, q.method, q.params)
-	status, answer, err := c.post(ctx, body, header, repeatable(q.method))
+	status, answer, err := e.post(ctx, body, header, repeatable(q.method))
 	if err != nil {
 		q.err = err
 		return
 	}
-	e, err := parseSingle(answer)
+	env, err := parseSingle(answer)
 	if err != nil {
 		q.err = statusFault(status, err)
 		return
 	}
-	if got, ok := e.number(); e.Error == nil && (!ok || got != id) {
+	if got, ok := env.number(); env.Error == nil && (!ok || got != id) {
 		q.err = badResponse("answer to another question")
 		return
 	} else if ok && got != id {
 		q.err = badResponse("answer to another question")
 		return
 	}
-	if e.Error == nil && (status < 200 || status > 299) {
+	if env.Error == nil && (status < 200 || status > 299) {
 		q.err = statusFault(status, nil)
 		return
 	}
-	q.answer = e.Response
+	q.answer = env.Response
 }
 
 // appendRequest writes one JSON-RPC 2.0 request.

@@ -25,6 +25,30 @@ type pin struct {
 	chain *Chain
 }
 
+// foreign says why a chain is not the pinned one; nil if it is, as far as is
+// known.
+func (p *pin) foreign(chain Chain) error {
+	if id := p.id.Load(); id != 0 && id != chain.ID {
+		return &ChainMismatchError{Want: id, Got: chain.ID}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.chain != nil && p.chain.Genesis != chain.Genesis {
+		return &fault{ErrUnavailable, "serves a chain with another first block"}
+	}
+	return nil
+}
+
+// adopt pins a chain, if none is.
+func (p *pin) adopt(chain Chain) {
+	p.id.CompareAndSwap(0, chain.ID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.chain == nil && chain.ID == p.id.Load() {
+		p.chain = &chain
+	}
+}
+
 // Identity returns the chain that the node serves. The first answer is
 // remembered for the life of the client; see FreshIdentity.
 func (c *Client) Identity(ctx context.Context) (Chain, error) {
@@ -50,21 +74,25 @@ func (c *Client) Identity(ctx context.Context) (Chain, error) {
 // chain that was started anew is noticed: its genesis differs from Identity's.
 // An id other than the pinned one is a *ChainMismatchError.
 func (c *Client) FreshIdentity(ctx context.Context) (Chain, error) {
+	chain, err := c.active().identity(ctx)
+	if err == nil {
+		err = c.agree(chain.ID)
+	}
+	if err != nil {
+		return Chain{}, err
+	}
+	return chain, nil
+}
+
+// identity asks which chain the endpoint serves, and compares it with nothing.
+func (e *endpoint) identity(ctx context.Context) (Chain, error) {
 	var id Uint64
 	var genesis Head
 	calls := []*Call{
 		{Method: "eth_chainId", Result: &id},
 		{Method: "eth_getBlockByNumber", Params: []any{"0x0", false}, Result: &genesis},
 	}
-	if err := c.Batch(ctx, calls); err != nil {
-		return Chain{}, err
-	}
-	for _, call := range calls {
-		if call.Err != nil {
-			return Chain{}, call.Err
-		}
-	}
-	if err := c.agree(uint64(id)); err != nil {
+	if err := e.all(ctx, calls); err != nil {
 		return Chain{}, err
 	}
 	if genesis.Hash == (common.Hash{}) {
@@ -77,16 +105,27 @@ func (c *Client) FreshIdentity(ctx context.Context) (Chain, error) {
 // not the pinned one. Callers share a request, but only one that started after
 // they called: an answer from before says nothing about now. Thus any number
 // of concurrent senders costs two requests.
-func (c *Client) VerifyChain(ctx context.Context) error { return c.verify.do(ctx) }
+//
+// Where there are several endpoints it fails also while the active one is
+// known to serve another chain and no other can take its place.
+func (c *Client) VerifyChain(ctx context.Context) error { return c.active().verify.do(ctx) }
 
-func (c *Client) checkChain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeout)
+func (e *endpoint) checkChain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), e.c.cfg.Timeout)
 	defer cancel()
 	var id Uint64
-	if err := c.Call(ctx, &id, "eth_chainId"); err != nil {
+	if err := e.call(ctx, &id, "eth_chainId"); err != nil {
 		return err
 	}
-	return c.agree(uint64(id))
+	err := e.c.agree(uint64(id))
+	if e.watch != nil {
+		if err != nil {
+			e.watch.look()
+			return err
+		}
+		return e.watch.foreign()
+	}
+	return err
 }
 
 // agree compares an answered chain id with the pinned one, or pins it.

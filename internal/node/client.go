@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package node is the client of one Ethereum node over HTTP JSON-RPC, and
-// over WebSocket for subscriptions.
+// Package node is the client of one Ethereum chain over HTTP JSON-RPC, and
+// over WebSocket for subscriptions, at one node or at several of which one is
+// used at a time.
 //
 // A node is not trusted. Whatever it answers, however slowly and however
 // much, a call ends by its deadline with bounded memory, and its answer is
@@ -9,21 +10,22 @@
 // serves; VerifyChain asks again before anything is sent. What passes through
 // (Forward) is handed on byte for byte.
 //
+// Where there are several endpoints, each call runs wholly on the one that
+// was active when it began, and an endpoint becomes active only after it has
+// shown, just then, the pinned chain id and first block. See monitor for when
+// the active one is left, and Generation for how to notice.
+//
 // The package never follows a redirect, never takes a proxy from the
-// environment, never decides about a nonce, and never puts the node's
-// address into an error: those texts reach clients.
+// environment, never decides about a nonce, never repeats at another node
+// what it sent to one, and never puts a node's address into an error or a
+// log: those texts reach clients.
 package node
 
 import (
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,182 +36,170 @@ import (
 const (
 	DefaultTimeout     = 10 * time.Second
 	DefaultMaxResponse = 32 << 20 // bytes
+	DefaultCheck       = 2 * time.Second
+	DefaultDownAfter   = 5 * time.Second
+	DefaultDwell       = 30 * time.Second
+	DefaultMaxLag      = 5 // blocks
 )
 
-// Config says which node to talk to and how. Only URL is required.
+// Config says which node to talk to and how. Only URL or Endpoints is
+// required.
 type Config struct {
-	URL         string            // http or https; user info in it becomes Username and Password
-	WSURL       string            // ws or wss, for subscriptions; default: URL with its scheme changed
+	URL         string            // as Endpoint.URL, and so on: for a single node
+	WSURL       string            //
+	Username    string            //
+	Password    string            //
+	Headers     map[string]string //
 	ChainID     uint64            // the chain that must answer; 0: whatever the first answer says
 	Instance    string            // tells development chains apart that share a genesis block
 	Timeout     time.Duration     // of one HTTP request, its answer included; default 10 s
 	MaxResponse int64             // bytes of one answer or WebSocket message; default 32 MiB
-	Username    string            // HTTP Basic, if not empty
-	Password    string            // HTTP Basic
-	Headers     map[string]string // sent with every request, for nodes behind an API gateway
-	TLS         *tls.Config       // nil: the system's roots, TLS 1.2 or newer
+	TLS         *tls.Config       // of endpoints that have none of their own
 	Logger      *slog.Logger      // nil: silent
 
-	// DialControl, if set, sees the resolved address of every connection
-	// before it is made and may refuse it, as net.Dialer.Control does. It is
-	// where a rule against private address ranges belongs: a check of the URL
-	// alone is defeated by DNS.
+	// DialControl is that of endpoints that have none of their own.
 	DialControl func(network, address string, c syscall.RawConn) error
+
+	// Endpoints are several nodes of one chain, in the order of preference,
+	// instead of URL, WSURL, Username, Password and Headers. What follows is
+	// of use only with more than one; see monitor.
+	Endpoints []Endpoint
+	Check     time.Duration // how often each is looked at; default 2 s
+	DownAfter time.Duration // the active one is left when it did not answer for so long; default 5 s
+	MaxLag    uint64        // or is more than so many blocks behind; default 5
+	Dwell     time.Duration // but for its lag not sooner than so long after a change; default 30 s
 }
 
-// Client talks to one node. All methods are safe for concurrent use.
+// Client talks to one chain. All methods are safe for concurrent use.
 type Client struct {
-	cfg     Config
-	url     string
-	header  http.Header // of every request; read-only after New
-	http    *http.Client
-	log     *slog.Logger
-	lastID  atomic.Uint64
-	batches batchLimit
-	missing missingMethods
-	pin     pin
-	verify  coalescer
-	stats   recorder
-	scratch scratch
-	feed    *feed
-	closed  chan struct{}
-	once    sync.Once
+	cfg       Config
+	log       *slog.Logger
+	endpoints []*endpoint // in configured order; at least one
+	current   atomic.Pointer[tenure]
+	pin       pin
+	feed      *feed
+	monitor   *monitor // nil: there is only one endpoint
+	closed    chan struct{}
+	once      sync.Once
 }
 
-// New makes a client. It does not connect.
+// tenure is an endpoint's time as the active one. Both values change together,
+// so that who sees the one sees the other.
+type tenure struct {
+	*endpoint
+	generation uint64
+}
+
+// New makes a client. With one endpoint it does not connect; with several it
+// begins to watch them, until Close.
 func New(cfg Config) (*Client, error) {
-	u, err := parseURL(cfg.URL, "http", "https")
+	list, err := endpointList(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("node url: %w", err)
-	}
-	if u.User != nil {
-		if cfg.Username == "" {
-			cfg.Username = u.User.Username()
-			cfg.Password, _ = u.User.Password()
-		}
-		u.User = nil
-	}
-	wsURL, err := socketURL(cfg.WSURL, u)
-	if err != nil {
-		return nil, fmt.Errorf("node websocket url: %w", err)
+		return nil, err
 	}
 	if cfg.Timeout < 0 || cfg.MaxResponse < 0 {
 		return nil, errors.New("node: timeout and maximum response must not be negative")
 	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
+	if cfg.Check < 0 || cfg.DownAfter < 0 || cfg.Dwell < 0 {
+		return nil, errors.New("node: check, down after and dwell must not be negative")
 	}
-	if cfg.MaxResponse == 0 {
-		cfg.MaxResponse = DefaultMaxResponse
-	}
+	or(&cfg.Timeout, DefaultTimeout)
+	or(&cfg.MaxResponse, DefaultMaxResponse)
+	or(&cfg.Check, DefaultCheck)
+	or(&cfg.DownAfter, DefaultDownAfter)
+	or(&cfg.Dwell, DefaultDwell)
+	or(&cfg.MaxLag, DefaultMaxLag)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{
-		cfg:    cfg,
-		url:    u.String(),
-		header: baseHeader(cfg),
-		log:    cfg.Logger,
-		closed: make(chan struct{}),
-	}
-	c.http = &http.Client{
-		Transport: transport(cfg),
-		// A redirect would carry credentials and transactions to a place
-		// nobody configured.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c := &Client{cfg: cfg, log: cfg.Logger, closed: make(chan struct{})}
 	c.pin.id.Store(cfg.ChainID)
-	c.verify.check = c.checkChain
-	c.feed = newFeed(c, wsURL)
+	for _, in := range list {
+		e, err := newEndpoint(c, in)
+		if err != nil {
+			if len(list) > 1 {
+				return nil, fmt.Errorf("%s: %w", in.Name, err)
+			}
+			return nil, err
+		}
+		c.endpoints = append(c.endpoints, e)
+	}
+	c.current.Store(&tenure{c.endpoints[0], 1})
+	c.feed = newFeed(c)
+	if len(c.endpoints) > 1 {
+		c.monitor = startMonitor(c)
+	}
 	return c, nil
 }
 
-// Close ends all subscriptions and idle connections. Calls in flight run to
-// their end.
+func or[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// endpointList is cfg's endpoints, each with a name of its own.
+func endpointList(cfg Config) ([]Endpoint, error) {
+	list := append([]Endpoint(nil), cfg.Endpoints...)
+	switch {
+	case len(list) == 0:
+		list = []Endpoint{{URL: cfg.URL, WSURL: cfg.WSURL, Username: cfg.Username, Password: cfg.Password, Headers: cfg.Headers}}
+	case cfg.URL != "" || cfg.WSURL != "" || cfg.Username != "" || cfg.Password != "" || len(cfg.Headers) > 0:
+		// Credentials of one node must not go to another by mistake.
+		return nil, errors.New("node: URL, credentials and headers belong to each endpoint where there are several")
+	}
+	seen := make(map[string]bool, len(list))
+	for i := range list {
+		in := &list[i]
+		or(&in.Name, fmt.Sprintf("node-%d", i+1))
+		if seen[in.Name] {
+			return nil, fmt.Errorf("node: two endpoints are called %q", in.Name)
+		}
+		seen[in.Name] = true
+		or(&in.TLS, cfg.TLS)
+		if in.DialControl == nil {
+			in.DialControl = cfg.DialControl
+		}
+	}
+	return list, nil
+}
+
+// Close ends all subscriptions, the watch over the endpoints, and idle
+// connections. Calls in flight run to their end. It must not be called from a
+// function that was given to OnChange.
 func (c *Client) Close() {
 	c.once.Do(func() {
 		close(c.closed)
+		if c.monitor != nil {
+			c.monitor.stop()
+		}
 		c.feed.close()
-		c.http.CloseIdleConnections()
+		for _, e := range c.endpoints {
+			e.http.CloseIdleConnections()
+		}
 	})
 }
 
 // Instance is the label of Config.Instance.
 func (c *Client) Instance() string { return c.cfg.Instance }
 
-func parseURL(raw string, schemes ...string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		// The text of url.Error holds the URL, and with it perhaps a password.
-		return nil, fmt.Errorf("not a URL; want %s://host:port", schemes[0])
-	}
-	for _, s := range schemes {
-		if u.Scheme == s && u.Hostname() != "" {
-			u.Fragment = ""
-			return u, nil
-		}
-	}
-	if u.Hostname() == "" && u.Scheme != "" && u.Opaque == "" {
-		return nil, fmt.Errorf("has no host; want %s://host:port", schemes[0])
-	}
-	return nil, fmt.Errorf("scheme %q; want %s", u.Scheme, strings.Join(schemes, " or "))
-}
+// active is the endpoint for a call that begins now.
+func (c *Client) active() *endpoint { return c.current.Load().endpoint }
 
-func socketURL(raw string, from *url.URL) (string, error) {
-	if raw == "" {
-		u := *from
-		u.Scheme = strings.Replace(u.Scheme, "http", "ws", 1)
-		return u.String(), nil
-	}
-	u, err := parseURL(raw, "ws", "wss")
-	if err != nil {
-		return "", err
-	}
-	if u.User != nil {
-		return "", errors.New("has user info; put it into the user name and password of the node")
-	}
-	return u.String(), nil
-}
+// Generation counts the changes of the active endpoint; it starts at 1. A
+// call runs wholly on the endpoint that was active when it began, and the
+// generation never goes back. Hence, if Generation is the same before a call
+// and after it, the answer came from the endpoint that is active still.
+func (c *Client) Generation() uint64 { return c.current.Load().generation }
 
-func baseHeader(cfg Config) http.Header {
-	h := make(http.Header, len(cfg.Headers)+3)
-	for k, v := range cfg.Headers {
-		h.Set(k, v)
+// OnChange makes f be called after each change of the active endpoint, from a
+// goroutine of the client, one call at a time: when f is called, Generation
+// has risen and new calls go to the new endpoint. f must return soon. The
+// returned function ends it; a call of f may still be running then.
+func (c *Client) OnChange(f func()) (remove func()) {
+	if c.monitor == nil {
+		return func() {}
 	}
-	if cfg.Username != "" || cfg.Password != "" {
-		pair := cfg.Username + ":" + cfg.Password
-		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
-	}
-	h.Set("User-Agent", "hsmsigner")
-	h.Set("Content-Type", "application/json")
-	h.Set("Accept", "application/json")
-	return h
-}
-
-func transport(cfg Config) *http.Transport {
-	t := cfg.TLS
-	if t == nil {
-		t = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	dialer := &net.Dialer{Timeout: min(cfg.Timeout, 5*time.Second), KeepAlive: 15 * time.Second, Control: cfg.DialControl}
-	return &http.Transport{
-		Proxy:                  nil, // never from the environment
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        t.Clone(),
-		TLSHandshakeTimeout:    min(cfg.Timeout, 5*time.Second),
-		ResponseHeaderTimeout:  cfg.Timeout,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		MaxIdleConns:           512,
-		MaxIdleConnsPerHost:    256,
-		MaxConnsPerHost:        1024, // beyond that, requests wait for their turn until their deadline
-		// Shorter than the idle timeout of geth (120 s) and of most proxies,
-		// so that we seldom write into a connection that is being closed.
-		IdleConnTimeout: 30 * time.Second,
-		// Also the guard against a compressed answer that grows without end.
-		DisableCompression: true,
-		ForceAttemptHTTP2:  strings.HasPrefix(cfg.URL, "https:"),
-		WriteBufferSize:    16 << 10,
-		ReadBufferSize:     16 << 10,
-	}
+	return c.monitor.listeners.add(f)
 }

@@ -25,7 +25,6 @@ const (
 // both after a break.
 type feed struct {
 	client *Client
-	url    string
 	ctx    context.Context // of all that the feed does; ends with close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -39,10 +38,10 @@ type feed struct {
 	closed  bool
 }
 
-func newFeed(c *Client, url string) *feed {
+func newFeed(c *Client) *feed {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &feed{
-		client: c, url: url, ctx: ctx, cancel: cancel,
+		client: c, ctx: ctx, cancel: cancel,
 		dialing: make(chan struct{}, 1),
 		subs:    make(map[*Subscription]struct{}),
 	}
@@ -65,7 +64,13 @@ func (f *feed) start(ctx context.Context, s *Subscription) error {
 	if err != nil {
 		return err
 	}
-	return f.subscribeAt(ctx, s, at)
+	err = f.subscribeAt(ctx, s, at)
+	if errors.Is(err, ErrUnavailable) && at.at != f.client.active() {
+		if at, err = f.connect(ctx); err == nil {
+			err = f.subscribeAt(ctx, s, at)
+		}
+	}
+	return err
 }
 
 func (f *feed) subscribeAt(ctx context.Context, s *Subscription, at *socket) error {
@@ -102,22 +107,43 @@ func (f *feed) connect(ctx context.Context) (*socket, error) {
 		return nil, connectionFault(ctx, ctx.Err())
 	}
 	defer func() { <-f.dialing }()
-	f.mu.Lock()
-	open := f.socket
-	f.mu.Unlock()
-	if open != nil {
-		return open, nil
+	for {
+		e := f.client.active()
+		f.mu.Lock()
+		open := f.socket
+		f.mu.Unlock()
+		if open != nil && open.at == e {
+			return open, nil
+		}
+		conn, err := f.dial(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		if s, err := f.open(newSocket(f, e, conn)); s != nil || err != nil {
+			return s, err
+		}
 	}
-	conn, err := f.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := newSocket(f, conn)
+}
+
+// open makes a socket the feed's, or closes it. It returns nil if the socket
+// leads to an endpoint that is not the active one any more.
+func (f *feed) open(s *socket) (*socket, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		conn.CloseNow()
+	switch {
+	case f.closed:
+		s.close()
 		return nil, ErrClosed
+	case s.at != f.client.active():
+		s.close()
+		return nil, nil //nolint:nilnil // said in its comment
+	}
+	if f.socket != nil { // to an endpoint that was left, and not lost yet
+		f.socket.close()
+		if !f.mending {
+			f.mending = true
+			f.wg.Go(f.mend)
+		}
 	}
 	f.socket = s
 	f.wg.Go(s.read)
@@ -125,14 +151,26 @@ func (f *feed) connect(ctx context.Context) (*socket, error) {
 	return s, nil
 }
 
-func (f *feed) dial(ctx context.Context) (*websocket.Conn, error) {
-	header := f.client.header.Clone()
+// moved is told that another endpoint is the active one. A socket that leads
+// elsewhere is closed; its end makes mend renew what was subscribed over it.
+func (f *feed) moved() {
+	f.mu.Lock()
+	open := f.socket
+	f.mu.Unlock()
+	// A socket that is opened after this look is compared with the new one.
+	if open != nil && open.at != f.client.active() {
+		open.close()
+	}
+}
+
+func (f *feed) dial(ctx context.Context, e *endpoint) (*websocket.Conn, error) {
+	header := e.header.Clone()
 	header.Del("Content-Type")
 	header.Del("Accept")
-	conn, resp, err := websocket.Dial(ctx, f.url, &websocket.DialOptions{
-		HTTPClient: f.client.http,
+	conn, resp, err := websocket.Dial(ctx, e.wsURL, &websocket.DialOptions{
+		HTTPClient: e.http,
 		HTTPHeader: header,
-		Host:       f.client.cfg.Headers["Host"],
+		Host:       e.host,
 	})
 	if err == nil {
 		conn.SetReadLimit(f.client.cfg.MaxResponse)

@@ -23,7 +23,7 @@ type ForwardCall struct {
 // message. The result is checked to be JSON but never decoded.
 func (c *Client) Forward(ctx context.Context, method string, params []byte, header http.Header) (Response, error) {
 	q := &question{method: method, params: params}
-	c.single(ctx, q, header)
+	c.active().single(ctx, q, header)
 	if q.err != nil {
 		return Response{}, fmt.Errorf("node: %s: %w", method, q.err)
 	}
@@ -37,7 +37,7 @@ func (c *Client) ForwardBatch(ctx context.Context, calls []*ForwardCall, header 
 	for i, call := range calls {
 		qs[i] = &question{method: call.Method, params: call.Params}
 	}
-	c.batch(ctx, qs, header)
+	c.active().batch(ctx, qs, header)
 	for i, q := range qs {
 		if q.err != nil {
 			calls[i].Err = fmt.Errorf("node: %s: %w", q.method, q.err)

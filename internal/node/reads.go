@@ -84,23 +84,31 @@ func (b *Block) UnmarshalJSON(text []byte) error {
 // HeadAt returns the block at a tag: latest, pending, safe, finalized or
 // earliest. ErrNotFound if the node has none there (yet).
 func (c *Client) HeadAt(ctx context.Context, tag string) (Head, error) {
-	return getHead(ctx, c, tag, tag != "pending")
+	return c.active().headAt(ctx, tag)
+}
+
+func (e *endpoint) headAt(ctx context.Context, tag string) (Head, error) {
+	h, err := getHead(ctx, e, tag, tag != "pending")
+	if err == nil && tag == "latest" {
+		e.newest.Store(h.Number)
+	}
+	return h, err
 }
 
 // HeaderByNumber returns the canonical block at a height. ErrNotFound if the
 // chain is not that long.
 func (c *Client) HeaderByNumber(ctx context.Context, number uint64) (Head, error) {
-	h, err := getHead(ctx, c, quantity(number), true)
+	h, err := getHead(ctx, c.active(), quantity(number), true)
 	if err == nil && h.Number != number {
 		return Head{}, fmt.Errorf("node: eth_getBlockByNumber: %w", badResponse("another block than the one asked for"))
 	}
 	return h, err
 }
 
-func getHead(ctx context.Context, c *Client, tag string, hashed bool) (Head, error) {
+func getHead(ctx context.Context, e *endpoint, tag string, hashed bool) (Head, error) {
 	const method = "eth_getBlockByNumber"
 	var h *Head
-	if err := c.Call(ctx, &h, method, tag, false); err != nil {
+	if err := e.call(ctx, &h, method, tag, false); err != nil {
 		return Head{}, err
 	}
 	if h == nil {
@@ -115,7 +123,7 @@ func getHead(ctx context.Context, c *Client, tag string, hashed bool) (Head, err
 // Block returns the canonical block at a height with its transaction hashes.
 // ErrNotFound if the chain is not that long.
 func (c *Client) Block(ctx context.Context, number uint64) (Block, error) {
-	b, err := getBlock(ctx, c, "eth_getBlockByNumber", quantity(number))
+	b, err := getBlock(ctx, c.active(), "eth_getBlockByNumber", quantity(number))
 	if err == nil && b.Number != number {
 		return Block{}, fmt.Errorf("node: eth_getBlockByNumber: %w", badResponse("another block than the one asked for"))
 	}
@@ -124,16 +132,20 @@ func (c *Client) Block(ctx context.Context, number uint64) (Block, error) {
 
 // BlockByHash is Block for a hash; the block may have left the canonical chain.
 func (c *Client) BlockByHash(ctx context.Context, hash common.Hash) (Block, error) {
-	b, err := getBlock(ctx, c, "eth_getBlockByHash", hash)
+	return c.active().blockByHash(ctx, hash)
+}
+
+func (e *endpoint) blockByHash(ctx context.Context, hash common.Hash) (Block, error) {
+	b, err := getBlock(ctx, e, "eth_getBlockByHash", hash)
 	if err == nil && b.Hash != hash {
 		return Block{}, fmt.Errorf("node: eth_getBlockByHash: %w", badResponse("another block than the one asked for"))
 	}
 	return b, err
 }
 
-func getBlock(ctx context.Context, c *Client, method string, which any) (Block, error) {
+func getBlock(ctx context.Context, e *endpoint, method string, which any) (Block, error) {
 	var b *Block
-	if err := c.Call(ctx, &b, method, which, false); err != nil {
+	if err := e.call(ctx, &b, method, which, false); err != nil {
 		return Block{}, err
 	}
 	if b == nil {

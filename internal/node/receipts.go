@@ -76,7 +76,7 @@ func (r *Receipt) UnmarshalJSON(b []byte) error {
 // Receipt returns the receipt of a mined transaction, or nil if the node has
 // none for this hash.
 func (c *Client) Receipt(ctx context.Context, hash common.Hash) (*Receipt, error) {
-	list, err := c.Receipts(ctx, []common.Hash{hash})
+	list, err := c.active().receipts(ctx, []common.Hash{hash})
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +85,16 @@ func (c *Client) Receipt(ctx context.Context, hash common.Hash) (*Receipt, error
 
 // Receipts is Receipt for several hashes, in their order.
 func (c *Client) Receipts(ctx context.Context, hashes []common.Hash) ([]*Receipt, error) {
+	return c.active().receipts(ctx, hashes)
+}
+
+func (e *endpoint) receipts(ctx context.Context, hashes []common.Hash) ([]*Receipt, error) {
 	list := make([]*Receipt, len(hashes))
 	calls := make([]*Call, len(hashes))
 	for i, h := range hashes {
 		calls[i] = &Call{Method: "eth_getTransactionReceipt", Params: []any{h}, Result: &list[i]}
 	}
-	if err := c.all(ctx, calls); err != nil {
+	if err := e.all(ctx, calls); err != nil {
 		return nil, err
 	}
 	for i, r := range list {
@@ -106,15 +110,16 @@ func (c *Client) Receipts(ctx context.Context, hashes []common.Hash) ([]*Receipt
 // remembered, it asks for the block and then for each receipt.
 func (c *Client) BlockReceipts(ctx context.Context, block common.Hash) ([]*Receipt, error) {
 	const method = "eth_getBlockReceipts"
-	if c.missing.has(method) {
-		return c.blockReceiptsOneByOne(ctx, block)
+	e := c.active()
+	if e.missing.has(method) {
+		return e.blockReceiptsOneByOne(ctx, block)
 	}
 	var list []*Receipt
 	var raw json.RawMessage
-	err := c.Call(ctx, &raw, method, block)
+	err := e.call(ctx, &raw, method, block)
 	if IsMissingMethod(err) {
-		c.missing.add(method)
-		return c.blockReceiptsOneByOne(ctx, block)
+		e.missing.add(method)
+		return e.blockReceiptsOneByOne(ctx, block)
 	}
 	if err == nil && raw == nil {
 		err = fmt.Errorf("node: %s: %w", method, ErrNotFound)
@@ -129,12 +134,12 @@ func (c *Client) BlockReceipts(ctx context.Context, block common.Hash) ([]*Recei
 	return list, belongTo(list, block, method)
 }
 
-func (c *Client) blockReceiptsOneByOne(ctx context.Context, hash common.Hash) ([]*Receipt, error) {
-	b, err := c.BlockByHash(ctx, hash)
+func (e *endpoint) blockReceiptsOneByOne(ctx context.Context, hash common.Hash) ([]*Receipt, error) {
+	b, err := e.blockByHash(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.Receipts(ctx, b.Transactions)
+	list, err := e.receipts(ctx, b.Transactions)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +168,7 @@ func (c *Client) Known(ctx context.Context, hashes []common.Hash) ([]bool, error
 	for i, h := range hashes {
 		calls[i] = &Call{Method: "eth_getTransactionByHash", Params: []any{h}, Result: &list[i]}
 	}
-	if err := c.all(ctx, calls); err != nil {
+	if err := c.active().all(ctx, calls); err != nil {
 		return nil, err
 	}
 	known := make([]bool, len(hashes))
@@ -174,8 +179,8 @@ func (c *Client) Known(ctx context.Context, hashes []common.Hash) ([]bool, error
 }
 
 // all is Batch where one failure spoils the whole.
-func (c *Client) all(ctx context.Context, calls []*Call) error {
-	if err := c.Batch(ctx, calls); err != nil {
+func (e *endpoint) all(ctx context.Context, calls []*Call) error {
+	if err := e.askAll(ctx, calls); err != nil {
 		return err
 	}
 	for _, call := range calls {

@@ -22,46 +22,49 @@ import (
 // caller's or Config.Timeout, whichever is sooner. repeat allows one second
 // try where the connection died before anything of an answer came: a kept
 // connection that the node closed at the same moment. Only reads may repeat.
-func (c *Client) post(ctx context.Context, body []byte, extra http.Header, repeat bool) (int, []byte, error) {
+func (e *endpoint) post(ctx context.Context, body []byte, extra http.Header, repeat bool) (int, []byte, error) {
 	select {
-	case <-c.closed:
+	case <-e.c.closed:
 		return 0, nil, ErrClosed
 	default:
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, e.c.cfg.Timeout)
 	defer cancel()
 	start := time.Now()
-	status, answer, err := c.postOnce(ctx, body, extra)
+	status, answer, err := e.postOnce(ctx, body, extra)
 	if err != nil && repeat && ctx.Err() == nil && connectionDied(err) {
-		status, answer, err = c.postOnce(ctx, body, extra)
+		status, answer, err = e.postOnce(ctx, body, extra)
 	}
 	if err != nil {
 		err = connectionFault(ctx, err)
 	}
-	c.stats.record(start, err)
+	e.stats.record(start, err)
+	if err != nil && e.watch != nil {
+		e.watch.doubt(err)
+	}
 	return status, answer, err
 }
 
-func (c *Client) postOnce(ctx context.Context, body []byte, extra http.Header) (int, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+func (e *endpoint) postOnce(ctx context.Context, body []byte, extra http.Header) (int, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, &fault{ErrUnavailable, "request could not be made"}
 	}
 	// The transport does not write to a request's header, so that the common
 	// one can be shared by all.
-	req.Header = c.header
+	req.Header = e.header
 	if len(extra) > 0 {
-		req.Header = merge(c.header, extra)
+		req.Header = merge(e.header, extra)
 	}
-	if host := c.cfg.Headers["Host"]; host != "" {
-		req.Host = host
+	if e.host != "" {
+		req.Host = e.host
 	}
-	resp, err := c.http.Do(req)
+	resp, err := e.http.Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := c.scratch.readLimited(resp.Body, resp.ContentLength, c.cfg.MaxResponse)
+	answer, err := e.scratch.readLimited(resp.Body, resp.ContentLength, e.c.cfg.MaxResponse)
 	return resp.StatusCode, answer, err
 }
 

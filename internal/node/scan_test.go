@@ -12,7 +12,7 @@ var scanSeeds = []string{
 	``, ` `, `{}`, `[]`, `null`, `true`, `fals`, `0`, `-`, `-0`, `01`, `1.`, `1.5e+3`, `1e`, `"`, `"a"`, `"\u12g4"`,
 	`"\u00e9\n\\"`, `"\x"`, "\"\x1f\"", "\"\x7f\xff\"", `[1,2`, `[1,]`, `[,1]`, `{"a":1,}`, `{"a"}`, `{"a":}`, `{1:2}`,
 	`{"a":[{"b":[[]]},{}],"c":"` + strings.Repeat("ab", 40) + `"}`, `[1] x`, `{"a":1}}`, `[}`, `{]`, " \t\r\n[ 1 , { \"a\" : null } ] ",
-	`"12345678\"12345678"`, `"1234567"`, `"1234567\`, `{"jsonrpc":"2.0","id":1,"result":"0x1"}`,
+	`"12345678\"12345678"`, `"a b! c"`, `"1234567890123456 !\u0041x"`, `[tru]`, `[nul`, `{"a" : [ 1 , { } , [ ] ] }`, `"1234567"`, `"1234567\`, `{"jsonrpc":"2.0","id":1,"result":"0x1"}`,
 }
 
 // FuzzScanner compares the scanner with encoding/json on what is JSON at all.
@@ -31,6 +31,23 @@ func FuzzScanner(f *testing.F) {
 			t.Fatalf("%q: scanner says %v, encoding/json %v", text, got, want)
 		}
 	})
+}
+
+// The scanner looks at sixteen bytes at once. Whatever byte stands wherever in
+// them, it must come to the result of encoding/json.
+func TestScannerSeesEveryByteAtEveryPlace(t *testing.T) {
+	for c := range 256 {
+		for at := range 40 {
+			for _, after := range []string{"", "n", `"`, "u00e9"} {
+				text := []byte(`"` + strings.Repeat("a", at) + string([]byte{byte(c)}) + after + strings.Repeat("b", 39-at) + `"`)
+				s := scanner{b: text}
+				ok := s.value() && s.i == len(text)
+				if want := json.Valid(text); ok != want {
+					t.Fatalf("%q: scanner says %v, encoding/json %v", text, ok, want)
+				}
+			}
+		}
+	}
 }
 
 func TestScannerRefusesNestingBeyondItsLimit(t *testing.T) {
@@ -105,6 +122,19 @@ func TestEnvelopeIsTakenOrRefused(t *testing.T) {
 
 func BenchmarkScanEnvelope(b *testing.B) {
 	text := []byte(`{"jsonrpc":"2.0","id":1,"result":[` + strings.Repeat(`{"hash":"0x`+strings.Repeat("ab", 32)+`","n":"0x1"},`, 2000) + `1]}`)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := parseSingle(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkScanLogs(b *testing.B) {
+	hash := `"0x` + strings.Repeat("cd", 32) + `"`
+	log := `{"address":"0x` + strings.Repeat("ab", 20) + `","topics":[` + hash + `,` + hash + `],"data":"0x` + strings.Repeat("00", 64) +
+		`","blockNumber":"0x1b4","transactionHash":` + hash + `,"transactionIndex":"0x0","blockHash":` + hash + `,"logIndex":"0x1","removed":false},`
+	text := []byte(`{"jsonrpc":"2.0","id":1,"result":[` + strings.Repeat(log, 1<<20/len(log)) + `1]}`)
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		if _, err := parseSingle(text); err != nil {

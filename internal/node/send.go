@@ -17,7 +17,7 @@ import (
 // transaction; nil means that the node answered with its hash. Judge the
 // others with Classify.
 //
-// It never repeats anything by itself. After a request without an answer the
+// All go to one endpoint. It never repeats anything by itself. After a request without an answer the
 // rest is not sent and gets the same error.
 func (c *Client) SendRaw(ctx context.Context, raws [][]byte) []error {
 	const method = "eth_sendRawTransaction"
@@ -28,7 +28,7 @@ func (c *Client) SendRaw(ctx context.Context, raws [][]byte) []error {
 		params = append(params, hexutil.Encode(raw)...)
 		qs[i] = &question{method: method, params: append(params, '"', ']')}
 	}
-	c.batch(ctx, qs, nil)
+	c.active().batch(ctx, qs, nil)
 	errs := make([]error, len(raws))
 	for i, q := range qs {
 		var hash common.Hash

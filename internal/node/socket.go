@@ -19,6 +19,7 @@ const (
 // socket is one WebSocket connection to the node.
 type socket struct {
 	feed *feed
+	at   *endpoint
 	conn *websocket.Conn
 	gone chan struct{}
 	once sync.Once
@@ -34,9 +35,9 @@ type asking struct {
 	answer chan error // buffered
 }
 
-func newSocket(f *feed, conn *websocket.Conn) *socket {
+func newSocket(f *feed, at *endpoint, conn *websocket.Conn) *socket {
 	return &socket{
-		feed: f, conn: conn, gone: make(chan struct{}),
+		feed: f, at: at, conn: conn, gone: make(chan struct{}),
 		pending: make(map[uint64]*asking),
 		subs:    make(map[string]*Subscription),
 	}
@@ -52,7 +53,7 @@ func (s *socket) close() {
 // subscribe asks for a subscription and waits for the answer. The reader
 // registers it before it looks at the next message, so that no event is lost.
 func (s *socket) subscribe(ctx context.Context, sub *Subscription) error {
-	id := s.feed.client.lastID.Add(1)
+	id := s.at.lastID.Add(1)
 	a := &asking{sub: sub, answer: make(chan error, 1)}
 	s.mu.Lock()
 	s.pending[id] = a
@@ -82,7 +83,7 @@ func (s *socket) unsubscribe(id string) {
 	s.mu.Unlock()
 	params := append(appendString([]byte{'['}, id), ']')
 	// An error closes the connection, and with it the subscription.
-	_ = s.write(appendRequest(nil, s.feed.client.lastID.Add(1), "eth_unsubscribe", params))
+	_ = s.write(appendRequest(nil, s.at.lastID.Add(1), "eth_unsubscribe", params))
 }
 
 // write sends a message. It has a deadline of its own: to cancel a write is to

@@ -47,13 +47,28 @@ func (r *recorder) record(start time.Time, err error) {
 	r.s.Latency += (took - r.s.Latency) / 8
 }
 
-// Stats returns a snapshot.
-func (c *Client) Stats() Stats {
-	c.stats.mu.Lock()
-	defer c.stats.mu.Unlock()
-	return c.stats.s
+func (r *recorder) snapshot() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.s
 }
 
-// Health asks the node once and reports whether it answers and serves the
+// Stats returns a snapshot: requests and failures of all endpoints together,
+// so that the numbers only rise, and the rest of the active one. Endpoints has
+// those of each.
+func (c *Client) Stats() Stats {
+	active := c.active()
+	sum := active.stats.snapshot()
+	for _, e := range c.endpoints {
+		if e != active {
+			s := e.stats.snapshot()
+			sum.Requests += s.Requests
+			sum.Failures += s.Failures
+		}
+	}
+	return sum
+}
+
+// Health asks the active node once and reports whether it answers and serves the
 // pinned chain.
 func (c *Client) Health(ctx context.Context) error { return c.VerifyChain(ctx) }

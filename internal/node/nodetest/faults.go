@@ -159,12 +159,12 @@ func (f *faults) release() {
 
 // Drop makes the next n calls of a method lose their answer: the node carries
 // them out and cuts the connection. A batch is cut if any of its calls is.
-func (c *Chain) Drop(method string, n int) { c.faults.set(func(f *faults) { f.drop[method] = n }) }
+func (e *Endpoint) Drop(method string, n int) { e.faults.set(func(f *faults) { f.drop[method] = n }) }
 
 // Fail answers the next n calls of a method with an error, without carrying
 // them out. A nil error ends it.
-func (c *Chain) Fail(method string, err *RPCError, n int) {
-	c.faults.set(func(f *faults) {
+func (e *Endpoint) Fail(method string, err *RPCError, n int) {
+	e.faults.set(func(f *faults) {
 		if delete(f.fail, method); err != nil {
 			f.fail[method] = &failure{err, n}
 		}
@@ -172,19 +172,19 @@ func (c *Chain) Fail(method string, err *RPCError, n int) {
 }
 
 // Delay makes every call of a method take this much longer; 0 ends it.
-func (c *Chain) Delay(method string, d time.Duration) {
-	c.faults.set(func(f *faults) { f.delay[method] = d })
+func (e *Endpoint) Delay(method string, d time.Duration) {
+	e.faults.set(func(f *faults) { f.delay[method] = d })
 }
 
 // Hang keeps every call of a method from being carried out until the returned
 // function is called, or the caller gives up, or the chain is closed.
-func (c *Chain) Hang(method string) (release func()) {
+func (e *Endpoint) Hang(method string) (release func()) {
 	ch := make(chan struct{})
-	c.faults.set(func(f *faults) { f.hang[method] = ch })
+	e.faults.set(func(f *faults) { f.hang[method] = ch })
 	var once sync.Once
 	return func() {
 		once.Do(func() {
-			c.faults.set(func(f *faults) {
+			e.faults.set(func(f *faults) {
 				if f.hang[method] == ch {
 					delete(f.hang, method)
 					close(ch)
@@ -196,35 +196,35 @@ func (c *Chain) Hang(method string) (release func()) {
 
 // Garbage answers the next n requests that call a method with these bytes,
 // after carrying them out.
-func (c *Chain) Garbage(method string, body []byte, n int) { c.HTTP(method, 200, body, n) }
+func (e *Endpoint) Garbage(method string, body []byte, n int) { e.HTTP(method, 200, body, n) }
 
 // HTTP answers the next n requests that call a method with this status and
 // body, after carrying them out.
-func (c *Chain) HTTP(method string, status int, body []byte, n int) {
-	c.faults.set(func(f *faults) { f.garbage[method] = &reply{status: status, body: body, n: n} })
+func (e *Endpoint) HTTP(method string, status int, body []byte, n int) {
+	e.faults.set(func(f *faults) { f.garbage[method] = &reply{status: status, body: body, n: n} })
 }
 
 // Oversize answers the next n requests that call a method with a well-formed
 // response of about size bytes, of unannounced length.
-func (c *Chain) Oversize(method string, size int64, n int) {
-	c.faults.set(func(f *faults) { f.garbage[method] = &reply{status: 200, size: size, n: n} })
+func (e *Endpoint) Oversize(method string, size int64, n int) {
+	e.faults.set(func(f *faults) { f.garbage[method] = &reply{status: 200, size: size, n: n} })
 }
 
 // RefuseConn resets all connections and every new one, until it is called with
 // false.
-func (c *Chain) RefuseConn(refuse bool) {
-	c.faults.refuse.Store(refuse)
+func (e *Endpoint) RefuseConn(refuse bool) {
+	e.faults.refuse.Store(refuse)
 	if refuse {
-		c.cutAll()
+		e.cutAll()
 	}
 }
 
 // ClearFaults ends all of Drop, Fail, Delay, Hang, Garbage, HTTP, Oversize and
 // RefuseConn.
-func (c *Chain) ClearFaults() {
-	c.faults.refuse.Store(false)
-	c.faults.release()
-	c.faults.set(func(f *faults) {
+func (e *Endpoint) ClearFaults() {
+	e.faults.refuse.Store(false)
+	e.faults.release()
+	e.faults.set(func(f *faults) {
 		clear(f.drop)
 		clear(f.fail)
 		clear(f.garbage)

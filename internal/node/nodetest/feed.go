@@ -16,6 +16,7 @@ import (
 
 // feed is one WebSocket connection and its subscriptions.
 type feed struct {
+	at   *Endpoint
 	conn *websocket.Conn
 	out  chan []byte
 	gone chan struct{}
@@ -28,13 +29,14 @@ type feed struct {
 
 func (f *feed) close() { f.once.Do(func() { close(f.gone); f.conn.CloseNow() }) }
 
-func (c *Chain) serveSocket(w http.ResponseWriter, r *http.Request) {
+func (e *Endpoint) serveSocket(w http.ResponseWriter, r *http.Request) {
+	c := e.chain
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // any Origin: it is a fake
 	if err != nil {
 		return
 	}
 	conn.SetReadLimit(32 << 20)
-	f := &feed{conn: conn, out: make(chan []byte, 4096), gone: make(chan struct{}), subs: make(map[string]string)}
+	f := &feed{at: e, conn: conn, out: make(chan []byte, 4096), gone: make(chan struct{}), subs: make(map[string]string)}
 	c.mu.Lock()
 	c.feeds[f] = struct{}{}
 	c.mu.Unlock()
@@ -54,7 +56,7 @@ func (c *Chain) serveSocket(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return
 		}
-		answer, instead, cut := c.answer(context.Background(), message, f)
+		answer, instead, cut := e.answer(context.Background(), message, f)
 		if cut {
 			return
 		}
@@ -129,7 +131,9 @@ func (f *feed) notify(kind string, result any) {
 // announce tells subscribers of newHeads. Callers hold mu.
 func (c *Chain) announce(b *block) {
 	for f := range c.feeds {
-		f.notify("newHeads", json.RawMessage(marshal(b.header)))
+		if f.at.sees(b.header.Number.Uint64()) {
+			f.notify("newHeads", json.RawMessage(marshal(b.header)))
+		}
 	}
 }
 
@@ -139,23 +143,27 @@ func (c *Chain) announcePending(hash common.Hash) {
 	}
 }
 
-func (c *Chain) closeFeeds() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for f := range c.feeds {
-		f.close()
+func (e *Endpoint) closeFeeds() {
+	e.chain.mu.Lock()
+	defer e.chain.mu.Unlock()
+	for f := range e.chain.feeds {
+		if f.at == e {
+			f.close()
+		}
 	}
 }
 
-// Subscriptions counts the subscriptions of all open WebSockets.
-func (c *Chain) Subscriptions() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// Subscriptions counts the subscriptions of the endpoint's open WebSockets.
+func (e *Endpoint) Subscriptions() int {
+	e.chain.mu.Lock()
+	defer e.chain.mu.Unlock()
 	n := 0
-	for f := range c.feeds {
-		f.mu.Lock()
-		n += len(f.subs)
-		f.mu.Unlock()
+	for f := range e.chain.feeds {
+		if f.at == e {
+			f.mu.Lock()
+			n += len(f.subs)
+			f.mu.Unlock()
+		}
 	}
 	return n
 }

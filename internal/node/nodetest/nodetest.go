@@ -16,8 +16,6 @@ import (
 	"crypto/ecdsa"
 	"fmt"
 	"math/big"
-	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,12 +55,12 @@ type Options struct {
 	Listen         string // default 127.0.0.1:0; loopback only
 }
 
-// Chain is a running node. All methods are safe for concurrent use.
+// Chain is a running chain and the first node that serves it; AddEndpoint
+// makes others. All methods are safe for concurrent use.
 type Chain struct {
+	*Endpoint // the first node
+
 	opts Options
-	addr string
-	ln   net.Listener
-	srv  *http.Server
 	done chan struct{}
 	wg   sync.WaitGroup
 	once sync.Once
@@ -75,11 +73,10 @@ type Chain struct {
 	feeds  map[*feed]struct{}
 	raws   [][]byte
 	sealed int // blocks ever made: also salts their hashes
+	nodes  []*Endpoint
 
-	faults  faults
 	parsed  sync.Map // keccak of raw bytes → *parsedTx
 	chainID atomic.Uint64
-	conns   atomic.Int64 // accepted connections
 }
 
 // Start runs a node. Close it after use.
@@ -102,25 +99,13 @@ func Start(opts Options) (*Chain, error) {
 	if opts.Listen == "" {
 		opts.Listen = "127.0.0.1:0"
 	}
-	ln, err := net.Listen("tcp", opts.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("nodetest: %w", err)
-	}
-	if !ln.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		ln.Close()
-		return nil, fmt.Errorf("nodetest: %s is not a loopback address", opts.Listen)
-	}
-	c := &Chain{
-		opts:  opts,
-		addr:  ln.Addr().String(),
-		done:  make(chan struct{}),
-		feeds: make(map[*feed]struct{}),
-	}
-	c.faults.init()
-	c.ln = &listener{Listener: ln, chain: c}
+	c := &Chain{opts: opts, done: make(chan struct{}), feeds: make(map[*feed]struct{})}
 	c.chainID.Store(opts.ChainID)
 	c.genesis()
-	c.serve()
+	var err error
+	if c.Endpoint, err = c.open(opts.Listen); err != nil {
+		return nil, err
+	}
 	if opts.Interval > 0 {
 		c.wg.Go(c.mineAtIntervals)
 	}
@@ -139,22 +124,21 @@ func New(t TB, opts Options) *Chain {
 	return c
 }
 
-// Close stops the node and waits for everything it started.
+// Close stops all nodes and waits for everything it started.
 func (c *Chain) Close() {
 	c.once.Do(func() {
 		close(c.done)
-		c.faults.release()
-		c.srv.Close()
-		c.closeFeeds()
+		c.mu.Lock()
+		nodes := c.nodes
+		c.mu.Unlock()
+		for _, e := range nodes {
+			e.faults.release()
+			e.srv.Close()
+			e.closeFeeds()
+		}
 	})
 	c.wg.Wait()
 }
-
-// URL is the node's HTTP address.
-func (c *Chain) URL() string { return "http://" + c.addr }
-
-// WSURL is the node's WebSocket address.
-func (c *Chain) WSURL() string { return "ws://" + c.addr }
 
 // Key returns the n-th test key and its address, the same in every run.
 func Key(n int) (*ecdsa.PrivateKey, common.Address) {
@@ -208,22 +192,13 @@ func (c *Chain) Pool(addr common.Address) []*types.Transaction {
 	return c.pool[addr].sorted()
 }
 
-// Received returns every raw transaction that was ever sent to the node, in
+// Received returns every raw transaction that ever came to the chain, in
 // the order of arrival, repeated and refused ones included.
 func (c *Chain) Received() [][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([][]byte(nil), c.raws...)
 }
-
-// Calls counts how often a method was called, whatever came of it.
-func (c *Chain) Calls(method string) int { return c.faults.calls(method) }
-
-// Requests counts the HTTP requests, a batch as one.
-func (c *Chain) Requests() int { return int(c.faults.requests.Load()) }
-
-// Connections counts the accepted TCP connections.
-func (c *Chain) Connections() int { return int(c.conns.Load()) }
 
 // Head returns the newest block's number and hash.
 func (c *Chain) Head() (uint64, common.Hash) {

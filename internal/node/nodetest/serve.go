@@ -37,9 +37,9 @@ type errorResponse struct {
 // demand.
 type listener struct {
 	net.Listener
-	chain *Chain
-	mu    sync.Mutex
-	open  map[net.Conn]struct{}
+	at   *Endpoint
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -48,8 +48,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.chain.conns.Add(1)
-		if l.chain.faults.refuse.Load() {
+		l.at.conns.Add(1)
+		if l.at.faults.refuse.Load() {
 			reset(conn)
 			continue
 		}
@@ -90,10 +90,10 @@ func reset(conn net.Conn) {
 
 // CutConnections resets every open connection, WebSockets included. New ones
 // are welcome.
-func (c *Chain) CutConnections() { c.cutAll() }
+func (e *Endpoint) CutConnections() { e.cutAll() }
 
-func (c *Chain) cutAll() {
-	l := c.ln.(*listener)
+func (e *Endpoint) cutAll() {
+	l := e.ln.(*listener)
 	l.mu.Lock()
 	conns := make([]net.Conn, 0, len(l.open))
 	for conn := range l.open {
@@ -105,26 +105,26 @@ func (c *Chain) cutAll() {
 	}
 }
 
-func (c *Chain) serve() {
-	c.srv = &http.Server{Handler: http.HandlerFunc(c.serveHTTP), ReadHeaderTimeout: 10 * time.Second}
-	c.wg.Go(func() { c.srv.Serve(c.ln) })
+func (e *Endpoint) serve() {
+	e.srv = &http.Server{Handler: http.HandlerFunc(e.serveHTTP), ReadHeaderTimeout: 10 * time.Second}
+	e.chain.wg.Go(func() { e.srv.Serve(e.ln) })
 }
 
-func (c *Chain) serveHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *Endpoint) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		if c.opts.NoWebSocket {
+		if e.chain.opts.NoWebSocket {
 			http.Error(w, "no websocket here", http.StatusBadRequest)
 			return
 		}
-		c.serveSocket(w, r)
+		e.serveSocket(w, r)
 		return
 	}
-	c.faults.requests.Add(1)
+	e.faults.requests.Add(1)
 	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
 	if err != nil {
 		return
 	}
-	answer, instead, cut := c.answer(r.Context(), body, nil)
+	answer, instead, cut := e.answer(r.Context(), body, nil)
 	switch {
 	case cut:
 		panic(http.ErrAbortHandler) // closes the connection without an answer
@@ -153,26 +153,26 @@ func oversized(w io.Writer, size int64) {
 
 // answer carries out a message, single or batch, and returns what to write.
 // feed is the WebSocket it came by, or nil.
-func (c *Chain) answer(ctx context.Context, body []byte, via *feed) (answer []byte, instead *reply, cut bool) {
+func (e *Endpoint) answer(ctx context.Context, body []byte, via *feed) (answer []byte, instead *reply, cut bool) {
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 || body[0] != '[' {
 		var req request
 		if err := json.Unmarshal(body, &req); err != nil {
 			return marshal(errorResponse{"2.0", json.RawMessage("null"), &RPCError{Code: -32700, Message: "parse error"}}), nil, false
 		}
-		resp, instead, cut := c.one(ctx, req, via)
+		resp, instead, cut := e.one(ctx, req, via)
 		return marshal(resp), instead, cut
 	}
 	var reqs []request
-	if err := json.Unmarshal(body, &reqs); err != nil || c.opts.BatchLimit < 0 {
+	if err := json.Unmarshal(body, &reqs); err != nil || e.chain.opts.BatchLimit < 0 {
 		return marshal(errorResponse{"2.0", json.RawMessage("null"), &RPCError{Code: -32600, Message: "invalid request"}}), nil, false
 	}
-	if c.opts.BatchLimit > 0 && len(reqs) > c.opts.BatchLimit { // geth, rpc/handler.go
+	if e.chain.opts.BatchLimit > 0 && len(reqs) > e.chain.opts.BatchLimit { // geth, rpc/handler.go
 		return marshal([]any{errorResponse{"2.0", reqs[0].ID, &RPCError{Code: -32600, Message: "batch too large"}}}), nil, false
 	}
 	out := make([]any, 0, len(reqs))
 	for _, req := range reqs {
-		resp, other, dropped := c.one(ctx, req, via)
+		resp, other, dropped := e.one(ctx, req, via)
 		out = append(out, resp)
 		cut = cut || dropped
 		if other != nil {
@@ -183,21 +183,21 @@ func (c *Chain) answer(ctx context.Context, body []byte, via *feed) (answer []by
 }
 
 // one carries out one request, with the faults that are set for its method.
-func (c *Chain) one(ctx context.Context, req request, via *feed) (resp any, instead *reply, cut bool) {
+func (e *Endpoint) one(ctx context.Context, req request, via *feed) (resp any, instead *reply, cut bool) {
 	if req.ID == nil {
 		req.ID = json.RawMessage("null")
 	}
-	c.faults.counted(req.Method)
-	delay, hang := c.faults.waits(req.Method)
-	if !pause(ctx, delay, hang, c.done) {
+	e.faults.counted(req.Method)
+	delay, hang := e.faults.waits(req.Method)
+	if !pause(ctx, delay, hang, e.chain.done) {
 		return nil, nil, true
 	}
-	if err := c.faults.failed(req.Method); err != nil {
+	if err := e.faults.failed(req.Method); err != nil {
 		return errorResponse{"2.0", req.ID, err}, nil, false
 	}
-	result, err := c.call(req.Method, req.Params, via)
-	cut = c.faults.dropped(req.Method)
-	instead = c.faults.replaced(req.Method)
+	result, err := e.call(req.Method, req.Params, via)
+	cut = e.faults.dropped(req.Method)
+	instead = e.faults.replaced(req.Method)
 	if err != nil {
 		return errorResponse{"2.0", req.ID, err}, instead, cut
 	}
