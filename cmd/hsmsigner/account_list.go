@@ -13,7 +13,6 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/control"
-	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
 func (a *app) accountListCommand() *cobra.Command {
@@ -90,7 +89,7 @@ func accounts(ctx context.Context, c *config.Config, w config.Wallet, stderr io.
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.OpenReadOnly(ctx, c.Data)
+	db, err := readDatabase(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func accounts(ctx context.Context, c *config.Config, w config.Wallet, stderr io.
 }
 
 func accountsOfBackend(ctx context.Context, w config.Wallet, stderr io.Writer) ([]accountView, error) {
-	backend, err := openBackend(w.Details, slog.New(slog.DiscardHandler))
+	backend, _, err := openBackend(w.Details, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

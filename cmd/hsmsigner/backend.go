@@ -12,8 +12,8 @@ import (
 )
 
 // openBackend opens the key backend of a wallet: the one place that knows all
-// adapters. The caller closes it.
-func openBackend(d config.Details, log *slog.Logger) (key.Backend, error) {
+// adapters. The caller closes it. The quota is nil if no limit is set.
+func openBackend(d config.Details, log *slog.Logger) (key.Backend, *key.Quota, error) {
 	switch d.Provider {
 	case "keystore":
 		c := keystore.Config{Path: d.Path, Logger: log}
@@ -25,9 +25,13 @@ func openBackend(d config.Details, log *slog.Logger) (key.Backend, error) {
 		}
 		store, err := keystore.Open(c)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return key.Limit(store, d.RateLimit), nil
+		if d.RateLimit <= 0 {
+			return store, nil, nil
+		}
+		quota := key.NewQuota(d.RateLimit)
+		return key.Limit(store, quota), quota, nil
 	}
-	return nil, fmt.Errorf("provider %s is not built in this version", d.Provider)
+	return nil, nil, fmt.Errorf("provider %s is not built in this version", d.Provider)
 }

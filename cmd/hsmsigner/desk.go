@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/big"
 
 	"github.com/hsmsigner/hsmsigner/internal/control"
 	"github.com/hsmsigner/hsmsigner/internal/node"
@@ -22,35 +23,47 @@ type controlDesk struct {
 
 // Repair examines or mends a sender.
 func (d *controlDesk) Repair(ctx context.Context, sender string, action control.RepairAction) (control.Report, error) {
-	var r txmgr.Report
-	var err error
-	done := ""
-	switch action.Action {
-	case control.Explain:
-		r, err = d.manager.Explain(ctx, sender)
-	case control.Adopt:
-		r, err = d.manager.Adopt(ctx, sender)
-		done = "the chain's count was taken over"
-	case control.Release:
-		r, err = d.manager.Release(ctx, sender)
-		done = "the sender was released"
-	case control.Cancel:
-		if err = d.manager.Cancel(ctx, action.Tx); err == nil {
-			done = "transaction " + action.Tx + " is being cancelled; it fails only when the cancel is mined and confirmed"
-			r, err = d.manager.Explain(ctx, sender)
-		}
-	default:
-		return control.Report{}, fmt.Errorf("%w: there is no action %q", control.ErrRefused, action.Action)
+	op, err := operation(action)
+	if err != nil {
+		return control.Report{}, fmt.Errorf("%w: %w", control.ErrRefused, err)
 	}
+	r, err := d.manager.Operate(ctx, sender, op)
+	done := map[txmgr.Action]string{
+		txmgr.Adopt:   "the chain's count was taken over",
+		txmgr.Release: "the sender was released",
+		txmgr.Cancel:  "transaction " + action.Tx + " is being cancelled; it fails only when the cancel is mined and confirmed",
+		txmgr.SpeedUp: "transaction " + action.Tx + " is being signed again with higher fees; whichever is mined counts",
+	}[op.Action]
 	switch {
 	case errors.Is(err, txmgr.ErrNoSender):
-		return control.Report{}, fmt.Errorf("%w: no sender %s is at work in this daemon; hsmsigner tx repair lists them", control.ErrNotFound, sender)
+		return control.Report{}, fmt.Errorf("%w: no sender %s is at work; hsmsigner tx repair lists them", control.ErrNotFound, sender)
 	case errors.Is(err, store.ErrNotFound):
 		return control.Report{}, fmt.Errorf("%w: there is no transaction %s", control.ErrNotFound, action.Tx)
 	case err != nil:
 		return control.Report{}, fmt.Errorf("%w: %w", control.ErrRefused, err)
 	}
 	return report(r, done), nil
+}
+
+// operation reads an order of the command line. The action's names are the same.
+func operation(action control.RepairAction) (txmgr.Operation, error) {
+	op := txmgr.Operation{Action: txmgr.Action(action.Action), Tx: action.Tx}
+	var err error
+	if op.Fee, err = wei(action.Fee); err == nil {
+		op.Tip, err = wei(action.Tip)
+	}
+	return op, err
+}
+
+func wei(s string) (*big.Int, error) {
+	if s == "" {
+		return nil, nil //nolint:nilnil // nothing was said
+	}
+	n, ok := new(big.Int).SetString(s, 10)
+	if !ok || n.Sign() <= 0 {
+		return nil, fmt.Errorf("%q is not a number of wei", s)
+	}
+	return n, nil
 }
 
 // report words the manager's report for the command line.

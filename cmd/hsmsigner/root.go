@@ -73,7 +73,7 @@ Exit codes:
 		group("account", "List, make and import accounts",
 			a.accountListCommand(), a.accountNewCommand(), a.accountImportCommand()),
 		group("tx", "Look at transactions, and mend senders that are parked",
-			a.txListCommand(), a.txShowCommand(), a.txRepairCommand()),
+			a.txListCommand(), a.txShowCommand(), a.txCancelCommand(), a.txSpeedUpCommand(), a.txRepairCommand()),
 		a.migrateCommand(),
 		a.versionCommand(),
 	)

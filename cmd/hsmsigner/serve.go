@@ -30,13 +30,29 @@ const stopTimeout = 30 * time.Second
 func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	registry := metrics.New(metrics.Build{Version: version, Revision: revision()})
 
-	db, err := store.OpenSQLite(ctx, store.Config{Dir: c.Data, Logger: log, Exclusive: true, OnCommit: registry.Commit})
+	db, err := openDatabase(ctx, c, registry, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	manager := txmgr.New(txmgr.Config{Store: db, Logger: log, Observer: registry})
+	owner := store.NewID() // of this process start, in leases and among replicas
+	var wallets []*servedWallet
+	others, err := joinReplicas(ctx, c, db, owner,
+		func(name string) *servedWallet { return walletCalled(wallets, name) },
+		func(n int) { shareQuota(wallets, n) }, log)
+	if err != nil {
+		return err
+	}
+	defer others.close()
+	hooks, err := openHooks(c, db, registry, log)
+	if err != nil {
+		return err
+	}
+	manager := txmgr.New(txmgr.Config{
+		Store: db, Logger: log, Observer: registry, Owner: owner, Hooks: hooks.outbox(),
+		Shared: others != nil, Peers: others.peers(), LeaseTTL: c.Replica.Lease,
+	})
 	wallets, closeWallets, err := openWallets(ctx, c, db, manager, registry, log)
 	defer func() { err = errors.Join(err, closeWallets()) }()
 	if err != nil {
@@ -79,6 +95,13 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	}
 
 	manager.Start()
+	others.start(ctx, manager)
+	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var tidying sync.WaitGroup
+	tidying.Go(func() { tidy(background, db, c.Retention, owner, log) })
+	tidying.Go(func() { hooks.run(background) })
+	defer tidying.Wait()
+	defer endBackground()
 	rpcServer := newServer(door, c.RPC.Limits.Connections, log)
 	adminServer := newServer(admin, 100, log)
 	failed := make(chan error, 2)
@@ -95,6 +118,12 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	}
 	// No new work, answers for what was accepted, then the rest.
 	admin.Stopping()
+	if err == nil {
+		// The load balancer sees that we are not ready and turns away, while we
+		// still serve: so no request is refused.
+		rpcServer.SetKeepAlivesEnabled(false)
+		time.Sleep(c.Replica.Drain)
+	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	early, cancelEarly := context.WithTimeout(stop, stopTimeout-5*time.Second)

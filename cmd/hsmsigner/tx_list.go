@@ -3,11 +3,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -94,20 +92,12 @@ func (a *app) openStore(cmd *cobra.Command) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openStore(cmd.Context(), c.Data)
-}
-
-func openStore(ctx context.Context, dir string) (*store.DB, error) {
-	db, err := store.OpenReadOnly(ctx, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notFound("there is no database in %s: the daemon makes it when it first starts", dir)
-	}
-	return db, err
+	return readDatabase(cmd.Context(), c)
 }
 
 func stateNames() []string {
 	return []string{
-		string(store.Queued), string(store.Held), string(store.Assigned), string(store.Signed),
+		string(store.Offered), string(store.Queued), string(store.Held), string(store.Assigned), string(store.Signed),
 		string(store.Sent), string(store.Mined), string(store.Superseded), string(store.Confirmed),
 		string(store.Replaced), string(store.Displaced), string(store.Failed),
 	}

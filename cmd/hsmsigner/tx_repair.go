@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -29,6 +28,7 @@ With a sender, asks the running daemon to compare its rows with the chain:
   adopt      take the chain's count of transactions for true and go on from there
   release    go on from the stored rows
   cancel TX  replace one unmined transaction by a self-transfer of value 0
+  speed-up TX  sign one unmined transaction again with higher fees
 
 Nothing but explain changes anything; start with it.`,
 		Example: `  hsmsigner tx repair
@@ -59,9 +59,9 @@ func checkOrder(order control.RepairAction) error {
 	switch {
 	case !slices.Contains(control.Actions(), order.Action):
 		return fmt.Errorf("%q is not an action: want one of %v", order.Action, control.Actions())
-	case order.Action == control.Cancel && order.Tx == "":
-		return errors.New("cancel wants the id of a transaction, which hsmsigner tx list shows")
-	case order.Action != control.Cancel && order.Tx != "":
+	case order.Action.OfTx() && order.Tx == "":
+		return fmt.Errorf("%s wants the id of a transaction, which hsmsigner tx list shows", order.Action)
+	case !order.Action.OfTx() && order.Tx != "":
 		return fmt.Errorf("%s takes no transaction", order.Action)
 	}
 	return nil
@@ -76,6 +76,10 @@ func (a *app) repair(cmd *cobra.Command, sender string, order control.RepairActi
 	if err != nil {
 		return err
 	}
+	return a.showReport(cmd, report)
+}
+
+func (a *app) showReport(cmd *cobra.Command, report control.Report) error {
 	return a.print(cmd, report, func(w io.Writer) {
 		parked := "no"
 		if report.Parked != "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -31,6 +32,7 @@ type servedWallet struct {
 	node   *node.Client
 	keys   *keywallet.Wallet
 	bound  *txmgr.Wallet
+	quota  *key.Quota // nil: no limit is set
 }
 
 // openWallets opens the wallets of the config. Neither a node that does not
@@ -61,7 +63,7 @@ func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, db *stor
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	backend, err := openBackend(wc.Details, log)
+	backend, quota, err := openBackend(wc.Details, log)
 	if err != nil {
 		client.Close()
 		return nil, err
@@ -77,36 +79,82 @@ func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, db *stor
 		return nil, errors.Join(err, backend.Close())
 	}
 	registry.WatchNode(wc.Name, client.Stats)
+	registry.WatchEndpoints(wc.Name, client.Endpoints)
 	bound := manager.Bind(txmgr.Binding{
 		Name: wc.Name, Keys: keys, Node: client, ChainID: wc.Node.ChainID,
 		Settings: txmgr.Settings{
 			Window: wc.Window, Confirmations: wc.Confirmations, Limits: tx.Limits{MaxFeePerGas: wc.MaxFeePerGas, MaxFee: wc.TxFeeCap, EstimateTransfers: config.ChargesData(wc.Node.ChainID)},
+			BumpAfter: bumpAfter(wc), FeeCeiling: wc.FeeCeiling,
 			Expires: wc.Expires, SendTimeout: door.Timeout, RefuseRaw: wc.RawOwn == config.RawRefuse, Poll: wc.Node.Poll,
 		},
 	})
-	return &servedWallet{config: wc, node: client, keys: keys, bound: bound}, nil
+	return &servedWallet{config: wc, node: client, keys: keys, bound: bound, quota: quota}, nil
+}
+
+// bumpAfter is the setting as the manager takes it, where zero is the default.
+func bumpAfter(w config.Wallet) time.Duration {
+	if w.BumpAfter == 0 {
+		return -1
+	}
+	return w.BumpAfter
+}
+
+// walletCalled finds a wallet by its name; nil if there is none.
+func walletCalled(wallets []*servedWallet, name string) *servedWallet {
+	for _, w := range wallets {
+		if w.config.Name == name {
+			return w
+		}
+	}
+	return nil
+}
+
+// shareQuota divides what the backends allow among n replicas (TXMGR.md no. 25).
+func shareQuota(wallets []*servedWallet, n int) {
+	for _, w := range wallets {
+		if w.quota != nil {
+			w.quota.Share(n)
+		}
+	}
 }
 
 func openNode(n config.Node, log *slog.Logger) (*node.Client, error) {
-	url, err := n.URL.Reveal()
-	if err != nil {
-		return nil, err
-	}
 	cfg := node.Config{
-		URL: url, ChainID: n.ChainID, Instance: n.Instance, Timeout: n.Timeout, MaxResponse: n.MaxResponse,
-		Headers: make(map[string]string, len(n.Headers)), Logger: log,
+		ChainID: n.ChainID, Instance: n.Instance, Timeout: n.Timeout, MaxResponse: n.MaxResponse, Logger: log,
+		Check: n.Check, DownAfter: n.DownAfter, MaxLag: n.MaxLag, Dwell: n.Dwell,
 	}
-	if n.WSURL.Set() {
-		if cfg.WSURL, err = n.WSURL.Reveal(); err != nil {
-			return nil, err
-		}
+	endpoints := n.Endpoints
+	if len(endpoints) == 0 {
+		endpoints = []config.NodeEndpoint{{URL: n.URL, WSURL: n.WSURL, Headers: n.Headers}}
 	}
-	for name, value := range n.Headers {
-		if cfg.Headers[name], err = value.Reveal(); err != nil {
-			return nil, fmt.Errorf("headers.%s: %w", name, err)
+	for _, e := range endpoints {
+		endpoint, err := openEndpoint(e)
+		if err != nil {
+			return nil, err // it names the file
 		}
+		cfg.Endpoints = append(cfg.Endpoints, endpoint)
 	}
 	return node.New(cfg)
+}
+
+// openEndpoint reveals what the node's client needs of an endpoint.
+func openEndpoint(e config.NodeEndpoint) (node.Endpoint, error) {
+	out := node.Endpoint{Name: e.Name, Headers: make(map[string]string, len(e.Headers))}
+	var err error
+	if out.URL, err = e.URL.Reveal(); err != nil {
+		return out, err
+	}
+	if e.WSURL.Set() {
+		if out.WSURL, err = e.WSURL.Reveal(); err != nil {
+			return out, err
+		}
+	}
+	for name, value := range e.Headers {
+		if out.Headers[name], err = value.Reveal(); err != nil {
+			return out, fmt.Errorf("headers.%s: %w", name, err)
+		}
+	}
+	return out, nil
 }
 
 // service is the wallet as the RPC door sees it.

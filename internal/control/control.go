@@ -38,20 +38,27 @@ type Action string
 
 // The actions on a sender.
 const (
-	Explain Action = "explain" // compare with the chain, change nothing
-	Adopt   Action = "adopt"   // take the chain's count for true, go on from there
-	Release Action = "release" // go on from our own rows
-	Cancel  Action = "cancel"  // replace one unmined transaction by a self-transfer of value 0
+	Explain Action = "explain"  // compare with the chain, change nothing
+	Adopt   Action = "adopt"    // take the chain's count for true, go on from there
+	Release Action = "release"  // go on from our own rows
+	Cancel  Action = "cancel"   // replace one unmined transaction by a self-transfer of value 0
+	SpeedUp Action = "speed-up" // sign one unmined transaction again with higher fees
 )
 
 // Actions are all of them, in the order of their danger.
-func Actions() []Action { return []Action{Explain, Adopt, Release, Cancel} }
+func Actions() []Action { return []Action{Explain, Adopt, Release, Cancel, SpeedUp} }
 
 // RepairAction is one order for a sender.
 type RepairAction struct {
 	Action Action `json:"action"`
-	Tx     string `json:"tx,omitempty"` // id; for Cancel only
+	Tx     string `json:"tx,omitempty"` // id; for Cancel and SpeedUp only
+	// For SpeedUp, wei per gas in decimal; empty: what the chain asks now.
+	Fee string `json:"max_fee_per_gas,omitempty"`
+	Tip string `json:"priority_fee_per_gas,omitempty"`
 }
+
+// OfTx reports whether the action is on one transaction.
+func (a Action) OfTx() bool { return a == Cancel || a == SpeedUp }
 
 // Report is what Repair found and did.
 type Report struct {

@@ -92,9 +92,9 @@ func TestErrorsKeepTheirKindAndWords(t *testing.T) {
 		{"nobody", control.RepairAction{Action: control.Explain}, control.ErrNotFound, "sender nobody: not found"},
 		{"1337-aabbccdd-0x01", control.RepairAction{Action: control.Adopt}, control.ErrRefused, "refused: the chain is behind our rows"},
 		{"1337-aabbccdd-0x01", control.RepairAction{Action: control.Release}, nil, "node unavailable"},
-		{"1337-aabbccdd-0x01", control.RepairAction{Action: "drop"}, control.ErrRefused, `refused: "drop" is not an action: want one of [explain adopt release cancel]`},
-		{"1337-aabbccdd-0x01", control.RepairAction{Action: control.Cancel}, control.ErrRefused, "refused: the id of a transaction belongs to cancel, and to nothing else"},
-		{"1337-aabbccdd-0x01", control.RepairAction{Action: control.Explain, Tx: "x"}, control.ErrRefused, "refused: the id of a transaction belongs to cancel, and to nothing else"},
+		{"1337-aabbccdd-0x01", control.RepairAction{Action: "drop"}, control.ErrRefused, `refused: "drop" is not an action: want one of [explain adopt release cancel speed-up]`},
+		{"1337-aabbccdd-0x01", control.RepairAction{Action: control.Cancel}, control.ErrRefused, "refused: the id of a transaction belongs to cancel and speed-up, and to nothing else"},
+		{"1337-aabbccdd-0x01", control.RepairAction{Action: control.Explain, Tx: "x"}, control.ErrRefused, "refused: the id of a transaction belongs to cancel and speed-up, and to nothing else"},
 	} {
 		_, err := client.Repair(t.Context(), c.sender, c.action)
 		if err == nil || err.Error() != c.text {

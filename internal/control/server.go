@@ -87,8 +87,8 @@ func routes(daemon Daemon) http.Handler {
 			if !slices.Contains(Actions(), action.Action) {
 				return Report{}, fmt.Errorf("%w: %q is not an action: want one of %v", ErrRefused, action.Action, Actions())
 			}
-			if (action.Action == Cancel) != (action.Tx != "") {
-				return Report{}, fmt.Errorf("%w: the id of a transaction belongs to cancel, and to nothing else", ErrRefused)
+			if action.Action.OfTx() != (action.Tx != "") {
+				return Report{}, fmt.Errorf("%w: the id of a transaction belongs to cancel and speed-up, and to nothing else", ErrRefused)
 			}
 			return daemon.Repair(ctx, r.PathValue("sender"), action)
 		})

@@ -5,22 +5,44 @@ package key
 import (
 	"context"
 	"math"
+	"sync"
 
 	"golang.org/x/time/rate"
 )
 
-// Limit makes a backend sign at most perSecond digests a second, with a burst
-// of one second's worth; callers wait their turn in order. It keeps below the
-// quota of a service, or leaves some of it to others. Zero or less: backend
-// itself.
+// Quota is how many digests a second a service may be asked to sign. Several
+// processes that ask the same service share it.
+type Quota struct {
+	perSecond float64
+
+	mu      sync.Mutex
+	limiter *rate.Limiter
+}
+
+// NewQuota allows perSecond digests a second, above zero, with a burst of one
+// second's worth.
+func NewQuota(perSecond float64) *Quota {
+	return &Quota{perSecond: perSecond, limiter: rate.NewLimiter(rate.Limit(perSecond), burst(perSecond))}
+}
+
+// Share leaves this process one part in n.
+func (q *Quota) Share(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	part := q.perSecond / float64(max(1, n))
+	q.limiter.SetLimit(rate.Limit(part))
+	q.limiter.SetBurst(burst(part))
+}
+
+func burst(perSecond float64) int { return int(math.Max(1, math.Ceil(perSecond))) }
+
+// Limit makes a backend sign no more than the quota allows; callers wait their
+// turn in order. It keeps below what a service allows, or leaves some of it to
+// others.
 //
 // The optional capabilities of backend are reached through Unwrap.
-func Limit(backend Backend, perSecond float64) Backend {
-	if perSecond <= 0 {
-		return backend
-	}
-	burst := int(math.Max(1, math.Ceil(perSecond)))
-	return &limited{Backend: backend, limiter: rate.NewLimiter(rate.Limit(perSecond), burst)}
+func Limit(backend Backend, quota *Quota) Backend {
+	return &limited{Backend: backend, limiter: quota.limiter}
 }
 
 type limited struct {

@@ -26,7 +26,7 @@ func (c *counter) SignDigest(context.Context, key.Ref, [32]byte) (key.Signature,
 func TestLimitSpreadsSignaturesOverTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counter{}
-		b := key.Limit(c, 10)
+		b := key.Limit(c, key.NewQuota(10))
 		begun := time.Now()
 		for range 30 { // a burst of ten, then ten a second
 			if _, err := b.SignDigest(t.Context(), "", [32]byte{}); err != nil {
@@ -42,7 +42,7 @@ func TestLimitSpreadsSignaturesOverTime(t *testing.T) {
 func TestLimitRefusesAtOnceWhatCannotBeInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counter{}
-		b := key.Limit(c, 1)
+		b := key.Limit(c, key.NewQuota(1))
 		if _, err := b.SignDigest(t.Context(), "", [32]byte{}); err != nil {
 			t.Fatal(err)
 		}
@@ -56,9 +56,19 @@ func TestLimitRefusesAtOnceWhatCannotBeInTime(t *testing.T) {
 	})
 }
 
-func TestNoLimitIsTheBackendItself(t *testing.T) {
-	c := &counter{}
-	if key.Limit(c, 0) != key.Backend(c) {
-		t.Error("wrapped")
-	}
+func TestQuotaIsSharedAmongReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, quota := &counter{}, key.NewQuota(30)
+		quota.Share(3)
+		b := key.Limit(c, quota)
+		begun := time.Now()
+		for range 60 { // a third of it: what was saved before, then ten a second
+			if _, err := b.SignDigest(t.Context(), "", [32]byte{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begun); took < 4*time.Second {
+			t.Errorf("60 signatures took %s", took)
+		}
+	})
 }

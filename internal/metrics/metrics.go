@@ -58,6 +58,8 @@ type Registry struct {
 	commitSeconds prometheus.Histogram
 	commitWrites  prometheus.Histogram
 
+	webhooks *Webhooks
+
 	wallets, methods *bounded
 }
 
@@ -116,6 +118,15 @@ func New(build Build) *Registry {
 
 		commitSeconds: histogram("store_commit_seconds", "Time of one commit of the store.", seconds).WithLabelValues().(prometheus.Histogram),
 		commitWrites:  histogram("store_commit_writes", "Writes that shared one commit of the store.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}).WithLabelValues().(prometheus.Histogram),
+
+		webhooks: &Webhooks{
+			delivered: counter("webhook_delivered_total", "Events that a receiver has taken.", "hook"),
+			failed:    counter("webhook_failed_total", "Tries to deliver an event that failed, by kind.", "hook", "kind"),
+			dropped:   counter("webhook_dropped_total", "Events that will not be tried any more.", "hook"),
+			pending:   gauge("webhook_pending", "Events that wait to be delivered, on the replica that delivers.", "hook"),
+			age:       histogram("webhook_delivery_seconds", "Time from an event to its delivery.", stages).WithLabelValues().(prometheus.Histogram),
+			names:     newBounded(maxWallets),
+		},
 
 		wallets: newBounded(maxWallets),
 		methods: newBounded(maxMethods),

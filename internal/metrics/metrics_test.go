@@ -78,7 +78,14 @@ func everything(r *Registry) {
 	r.WatchNode("treasury", func() node.Stats {
 		return node.Stats{Requests: 10, Failures: 1, Latency: 4 * time.Millisecond, LastSuccess: time.Unix(9, 0), LastFailure: time.Unix(8, 0)}
 	})
+	r.WatchEndpoints("treasury", func() []node.EndpointStatus {
+		return []node.EndpointStatus{{Name: "node-1", Active: true, Healthy: true, Head: 77}, {Name: "node-2", Head: 70, Lag: 7}}
+	})
 	r.Commit(4, 2*time.Millisecond)
+	r.Webhooks().Delivered("treasury/shop", time.Second)
+	r.Webhooks().Failed("treasury/shop", "timeout")
+	r.Webhooks().Dropped("treasury/shop")
+	r.Webhooks().Pending(map[string]int{"treasury/shop": 3})
 }
 
 func TestEverythingObservedIsShown(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/strictjson"
 	"github.com/hsmsigner/hsmsigner/internal/txmgr"
@@ -135,6 +136,7 @@ func (c *call) begin(ctx context.Context, m *method, r *request, order *txmgr.Or
 func (c *call) await(ctx context.Context, w wait) (result []byte, err error) {
 	defer func() { recovered(recover(), &err) }()
 	hash, err := w(ctx)
+	faultpoint.At(faultpoint.Reply)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		// Our deadline, not the manager's: whether it was stored is not known.
 		return nil, &Error{Code: codePending, Message: "outcome pending: no answer in time; the transaction may be stored and may still be sent"}

@@ -218,20 +218,33 @@ func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]b
 	if err != nil {
 		return common.Hash{}, err
 	}
-	if s := w.m.loaded(t.Sender, w.membership); s != nil && !t.State.Final() {
-		return s.join(t.ID, deadline)
+	if t.State.Final() {
+		return storedOutcome(t.State, t.Hash, t.Error)
 	}
-	if !t.State.Final() && t.Hash == (common.Hash{}) {
+	s, err := w.senderAt(ctx, t.Sender)
+	if err != nil {
 		return common.Hash{}, &PendingError{TxID: t.ID}
 	}
-	return storedOutcome(t.State, t.Hash, t.Error)
+	return s.join(t.ID, deadline)
+}
+
+// senderAt finds or starts the sender with that id, which has rows.
+func (w *Wallet) senderAt(ctx context.Context, id string) (*sender, error) {
+	if s := w.m.loaded(id, w.membership); s != nil {
+		return s, nil
+	}
+	row, err := w.m.db.Sender(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return w.m.sender(w, row)
 }
 
 // storedOutcome is what a repeated request is told of a transaction that is
 // no longer in memory.
 func storedOutcome(state store.TxState, hash common.Hash, failure string) (common.Hash, error) {
 	if state == store.Failed {
-		return common.Hash{}, parseFailure(failure)
+		return common.Hash{}, ParseFailure(failure)
 	}
 	return hash, nil
 }
@@ -437,8 +450,9 @@ func (w *Wallet) PendingNonce(ctx context.Context, addr common.Address) (uint64,
 			return max(theirs, free), nil
 		}
 	}
-	if highest, ok, err := w.m.db.HighestNonce(ctx, sid); err == nil && ok {
-		return max(theirs, highest+1), nil
+	// Another process runs it, or nobody does yet.
+	if free, err := w.m.db.NextNonce(ctx, sid, theirs); err == nil {
+		return free, nil
 	}
 	return theirs, nil
 }

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -49,12 +49,15 @@ func (s *sender) accept(sub *submission) bool {
 		return false
 	}
 	if s.row.Parked != "" {
-		sub.finish(common.Hash{}, s.parkedError())
+		s.refuse(sub, s.parkedError())
 		return true
 	}
 	e := &entry{
 		row: sub.row, w: sub.w, utx: sub.utx, cost: tx.MaxCost(sub.utx), principal: sub.principal,
 		action: audit.SendTransaction, begun: sub.begun, stage: time.Now(),
+	}
+	if sub.attempt != nil {
+		e.attempts = append(e.attempts, &attempt{row: *sub.attempt, entry: e})
 	}
 	direct := !sub.row.Explicit && len(s.queue) == 0 && s.roomFor(e)
 	ahead := sub.row.Explicit && s.slots[*sub.row.Nonce] == nil
@@ -66,7 +69,7 @@ func (s *sender) accept(sub *submission) bool {
 				s.askAnew()
 				return false
 			}
-			sub.finish(common.Hash{}, short)
+			s.refuse(sub, short)
 			return true
 		}
 	}
@@ -81,7 +84,7 @@ func (s *sender) accept(sub *submission) bool {
 		s.insert(sub, e, store.Assigned, s.lowestFree())
 		s.place(e, e.nonce())
 	default:
-		e.row.State = store.Queued
+		e.row.State, e.row.Nonce = store.Queued, nil
 		s.queue = append(s.queue, e)
 		s.stored(sub, e)
 	}
@@ -92,7 +95,7 @@ func (s *sender) accept(sub *submission) bool {
 func (s *sender) acceptExplicit(sub *submission, e *entry) {
 	n := *sub.row.Nonce
 	refuse := func(format string, args ...any) {
-		sub.finish(common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf(format, args...)})
+		s.refuse(sub, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf(format, args...)})
 	}
 	if n < s.base {
 		refuse("nonce too low: next nonce %d, tx nonce %d", s.base, n)
@@ -100,6 +103,10 @@ func (s *sender) acceptExplicit(sub *submission, e *entry) {
 	}
 	if sub.signed != nil {
 		if a := s.byHash[sub.signed.Hash()]; a != nil && a.entry.row.State != store.Held {
+			if sub.offered {
+				refuse("already known: these bytes are transaction %s", a.entry.row.ID)
+				return
+			}
 			s.then(func() { sub.finish(a.row.Hash, nil) }) // these very bytes
 			return
 		}
@@ -159,11 +166,12 @@ func (s *sender) replace(sub *submission, old, e *entry) {
 
 func (s *sender) supersede(old *entry) {
 	n := old.nonce()
+	from := rowStates(old.row.State)
 	old.row.State = store.Superseded
 	s.older[n] = append(s.older[n], old)
-	id := old.row.ID
+	id, hash := old.row.ID, old.hash()
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Signed, store.Sent}, store.TxUpdate{State: store.Superseded}))
+		return w.ExpectTx(id, from, store.TxUpdate{State: store.Superseded, Hash: &hash})
 	})
 }
 
@@ -176,11 +184,22 @@ func (s *sender) insert(sub *submission, e *entry, state store.TxState, nonce ui
 func (s *sender) stored(sub *submission, e *entry) {
 	row, intent := e.row, sub.intent
 	s.byTx[row.ID] = e
+	s.tell(e)
+	if sub.offered {
+		s.plan(func(w *store.Writer) error {
+			return w.ExpectTx(row.ID, []store.TxState{store.Offered}, store.TxUpdate{
+				State: row.State, SetNonce: true, Nonce: row.Nonce, Replaces: &row.Replaces,
+			})
+		})
+		s.then(func() { e.stage = time.Now() })
+		return
+	}
 	s.waiters[row.ID] = append(s.waiters[row.ID], sub)
 	s.plan(func(w *store.Writer) error {
 		if err := w.AuditIntent(intent); err != nil {
 			return err
 		}
+		defer faultpoint.At(faultpoint.Accept)
 		return w.InsertTx(row)
 	})
 	s.then(func() {
@@ -201,7 +220,7 @@ func (s *sender) place(e *entry, n uint64) {
 		e.row.State, e.row.Nonce = store.Assigned, &n
 		id := e.row.ID
 		s.plan(func(w *store.Writer) error {
-			return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: store.Assigned, SetNonce: true, Nonce: &n}))
+			return w.ExpectTx(id, []store.TxState{from}, store.TxUpdate{State: store.Assigned, SetNonce: true, Nonce: &n})
 		})
 	}
 	s.occupy(n, e)
@@ -210,15 +229,6 @@ func (s *sender) place(e *entry, n uint64) {
 		return
 	}
 	s.attempt(e, e.utx, store.FirstAttempt)
-}
-
-// expect turns a compare-and-set that found something else into an error: the
-// rows are not what memory believed, so memory is read anew.
-func expect(ok bool, err error) error {
-	if err == nil && !ok {
-		return errors.New("txmgr: a row was changed by somebody else")
-	}
-	return err
 }
 
 // attempt plans a new encoding of e at its nonce and asks for its signature
@@ -238,28 +248,23 @@ func (s *sender) attempt(e *entry, like *types.Transaction, kind store.AttemptKi
 	e.acked = false
 	row := a.row
 	s.plan(func(w *store.Writer) error { return w.InsertAttempt(row) })
-	s.then(func() { s.sign(a, unsigned) })
+	s.then(func() { faultpoint.At(faultpoint.Nonce); s.sign(a, unsigned) })
 }
 
 // adoptRaw stores the caller's own bytes as the attempt of a raw transaction.
 func (s *sender) adoptRaw(e *entry, signed *types.Transaction) {
 	if len(e.attempts) == 0 {
-		raw, err := signed.MarshalBinary()
+		attemptRow, err := s.rawAttempt(e.row.ID, signed)
 		if err != nil {
-			s.fail(e, fmt.Errorf("txmgr: encode a raw transaction: %w", err))
+			s.fail(e, err)
 			return
 		}
-		a := &attempt{entry: e, row: store.Attempt{
-			ID: store.NewID(), Tx: e.row.ID, Sender: s.id, Nonce: e.nonce(), Kind: store.FirstAttempt,
-			Digest: tx.Digest(signed, s.w.chainID), Raw: raw, Hash: signed.Hash(),
-			Epoch: s.fence.Epoch, Outcome: store.Open, Created: time.Now(),
-		}}
-		e.attempts = append(e.attempts, a)
-		s.byHash[a.row.Hash] = a
-		s.chain.watch(a.row.Hash, s)
-		row := a.row
-		s.plan(func(w *store.Writer) error { return w.InsertAttempt(row) })
+		e.attempts = append(e.attempts, &attempt{entry: e, row: attemptRow})
+		s.plan(func(w *store.Writer) error { return w.InsertAttempt(attemptRow) })
 	}
+	a := e.current()
+	s.byHash[a.row.Hash] = a
+	s.chain.watch(a.row.Hash, s)
 	e.row.Hash = signed.Hash()
 	if e.row.State != store.Assigned {
 		return
@@ -267,8 +272,21 @@ func (s *sender) adoptRaw(e *entry, signed *types.Transaction) {
 	e.row.State = store.Signed
 	id, hash := e.row.ID, e.row.Hash
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Assigned}, store.TxUpdate{State: store.Signed, Hash: &hash}))
+		return w.ExpectTx(id, []store.TxState{store.Assigned}, store.TxUpdate{State: store.Signed, Hash: &hash})
 	})
+}
+
+// rawAttempt is the attempt that the caller's own bytes are.
+func (s *sender) rawAttempt(txID string, signed *types.Transaction) (store.Attempt, error) {
+	raw, err := signed.MarshalBinary()
+	if err != nil {
+		return store.Attempt{}, fmt.Errorf("txmgr: encode a raw transaction: %w", err)
+	}
+	return store.Attempt{
+		ID: store.NewID(), Tx: txID, Sender: s.id, Nonce: signed.Nonce(), Kind: store.FirstAttempt,
+		Digest: tx.Digest(signed, s.w.chainID), Raw: raw, Hash: signed.Hash(),
+		Epoch: s.fence.Epoch, Outcome: store.Open, Created: time.Now(),
+	}, nil
 }
 
 // promoteHeld lets held transactions go whose turn has come: every nonce

@@ -131,6 +131,7 @@ func (c *chain) names() []string {
 
 // follow polls the head until the manager stops.
 func (c *chain) follow() {
+	defer c.node.OnChange(c.moved)()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
@@ -164,7 +165,18 @@ func (c *chain) follow() {
 	}
 }
 
-// step looks at the head once and reports what is new.
+// moved is told that another node serves the chain from now on. It may lag, and
+// it has none of what the one before had in its pool: what was mined is looked
+// at again, and everything unmined goes out first (TXMGR.md no. 22).
+func (c *chain) moved() {
+	c.m.log.Warn("another node serves the chain now", "wallets", c.names())
+	c.tell(func(s *sender) { s.nodeChanged() })
+	c.pollNow()
+}
+
+// step looks at the head once and reports what is new. A step that was answered
+// by two nodes counts for nothing; what it has told the senders is true of
+// either.
 func (c *chain) step(ctx context.Context) error {
 	head, err := c.node.HeadAt(ctx, "latest")
 	if err != nil {

@@ -374,7 +374,7 @@ func TestCancelFailsOnlyWhenMinedAndConfirmed(t *testing.T) {
 	r.must(err)
 	row, err := r.db.TxByHash(context.Background(), hash)
 	r.must(err)
-	r.must(r.mgr.Cancel(context.Background(), row.ID))
+	r.must(r.cancel(row.ID))
 	r.waitFor("replacement pooled", func() bool {
 		p := r.chain.Pool(addr(0))
 		return len(p) == 1 && p[0].Value().Sign() == 0
@@ -436,7 +436,7 @@ func TestDisplacedTransactionIsNeverGivenAnotherNonce(t *testing.T) {
 	r.waitFor("waits for proof", func() bool {
 		senders, err := r.db.Senders(context.Background())
 		r.must(err)
-		rep, err := r.mgr.Explain(context.Background(), senders[0].ID)
+		rep, err := r.mgr.Operate(context.Background(), senders[0].ID, Operation{Action: Explain})
 		return err == nil && rep.Parked != ""
 	})
 	if s := r.state(hash); s == store.Displaced {

@@ -21,8 +21,9 @@ type failure struct {
 	Kind    string          `json:"kind,omitempty"`
 }
 
-// encodeFailure writes the error that a caller was given.
-func encodeFailure(err error) string {
+// EncodeFailure writes the error that a caller was given, for a row or another
+// replica.
+func EncodeFailure(err error) string {
 	f := failure{Code: codeRefused, Message: err.Error()}
 	var (
 		refused *RefusedError
@@ -54,8 +55,8 @@ func encodeFailure(err error) string {
 	return string(text)
 }
 
-// parseFailure is the reverse.
-func parseFailure(text string) error {
+// ParseFailure is the reverse.
+func ParseFailure(text string) error {
 	var f failure
 	if json.Unmarshal([]byte(text), &f) != nil || f.Message == "" && f.Kind == "" {
 		return &RefusedError{Code: codeRefused, Msg: text}
@@ -79,5 +80,5 @@ func FailureMessage(text string) string {
 	if text == "" {
 		return ""
 	}
-	return parseFailure(text).Error()
+	return ParseFailure(text).Error()
 }

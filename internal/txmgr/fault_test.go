@@ -45,7 +45,7 @@ func (r *rig) values(from int) map[int64]int {
 
 func (r *rig) explain(from int) Report {
 	r.t.Helper()
-	report, err := r.mgr.Explain(context.Background(), r.senderID(from))
+	report, err := r.mgr.Operate(context.Background(), r.senderID(from), Operation{Action: Explain})
 	r.must(err)
 	return report
 }
@@ -91,11 +91,11 @@ func TestOperatorHearsOfAFailedCommit(t *testing.T) {
 	row, err := r.db.TxByHash(context.Background(), hash)
 	r.must(err)
 	r.stealLease(0)
-	if err := r.mgr.Cancel(context.Background(), row.ID); !errors.Is(err, errNotStored) {
+	if err := r.cancel(row.ID); !errors.Is(err, errNotStored) {
 		t.Fatalf("got %v", err)
 	}
 	r.waitFor("cancelled after another try", func() bool {
-		err := r.mgr.Cancel(context.Background(), row.ID)
+		err := r.cancel(row.ID)
 		return err == nil
 	})
 }

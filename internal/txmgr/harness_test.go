@@ -217,6 +217,12 @@ func (r *rig) send(args tx.Args) (common.Hash, error) {
 	return r.w.Send(context.Background(), caller, SendRequest{Args: args})
 }
 
+// cancel ends a transaction as an operator would.
+func (r *rig) cancel(txID string) error {
+	_, err := r.mgr.Operate(context.Background(), "", Operation{Action: Cancel, Tx: txID})
+	return err
+}
+
 // waitFor polls until ok, at most for twenty seconds.
 func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()

@@ -82,7 +82,7 @@ func (s *sender) hold(e *entry) {
 	s.occupy(e.nonce(), e)
 	id := e.row.ID
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Assigned}, store.TxUpdate{State: store.Held}))
+		return w.ExpectTx(id, []store.TxState{store.Assigned}, store.TxUpdate{State: store.Held})
 	})
 }
 
@@ -94,11 +94,11 @@ func (s *sender) reinstate(n uint64) {
 	if s.older[n] = older[:len(older)-1]; len(s.older[n]) == 0 {
 		delete(s.older, n)
 	}
-	old.row.State = store.Sent
+	old.row.State, old.noted = store.Sent, true
 	s.occupy(n, old)
 	id := old.row.ID
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Superseded}, store.TxUpdate{State: store.Sent}))
+		return w.ExpectTx(id, []store.TxState{store.Superseded}, store.TxUpdate{State: store.Sent})
 	})
 }
 

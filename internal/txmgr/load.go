@@ -72,6 +72,12 @@ func (s *sender) load(ctx context.Context) error {
 	}
 	s.counted()
 	s.fillHoles(0)
+	s.used, s.try = time.Now(), false
+	fence := s.fence
+	s.held.Store(&fence)
+	if s.m.shared {
+		s.takeOffered()
+	}
 	return nil
 }
 
@@ -213,6 +219,7 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 			s.chain.watch(a.Hash, s)
 		}
 	}
+	e.noted = row.State == store.Sent
 	if row.Kind == store.RawTx && e.ready() {
 		signed := new(types.Transaction)
 		if err := signed.UnmarshalBinary(e.current().row.Raw); err != nil {

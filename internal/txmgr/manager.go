@@ -27,7 +27,6 @@ package txmgr
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/big"
 	"net/http"
@@ -54,6 +53,7 @@ type Settings struct {
 	RefuseRaw     bool          // refuse eth_sendRawTransaction of our own accounts instead of taking it in
 	Poll          time.Duration // how often the node is asked for its head while anything is under way; default 500 ms
 	QueueLimit    int           // transactions of one sender that may wait for a nonce; default 10,000
+	BumpAfter     time.Duration // a transaction that was sent this long ago and that blocks pass over gets higher fees; default 5 minutes, negative: never
 	FeeCeiling    int           // a replacement's fee per gas may reach this multiple of the first, where the caller gave none; default 3
 }
 
@@ -73,6 +73,9 @@ func (s Settings) withDefaults() Settings {
 	if s.QueueLimit <= 0 {
 		s.QueueLimit = 10_000
 	}
+	if s.BumpAfter == 0 {
+		s.BumpAfter = 5 * time.Minute
+	}
 	if s.FeeCeiling <= 0 {
 		s.FeeCeiling = 3
 	}
@@ -85,7 +88,7 @@ type Observer interface {
 	SetSender(wallet, sender string, s SenderGauges)
 	NodeHead(wallet string, number uint64)
 	NodeError(wallet string)
-	Event(wallet, kind string) // kind: accepted, sent, mined, confirmed, failed, displaced, resent, filled, parked, adopted, rejected
+	Event(wallet, kind string) // kind: accepted, sent, mined, confirmed, failed, displaced, resent, filled, parked, adopted, rejected, bumped, stuck, replaced
 }
 
 // SenderGauges are a sender's current numbers.
@@ -98,18 +101,27 @@ type SenderGauges struct {
 type Config struct {
 	Store    *store.DB
 	Logger   *slog.Logger
-	Observer Observer      // nil: nobody is told
-	Owner    string        // unique per process start; default a fresh id
-	LeaseTTL time.Duration // default one hour, right for a store that is exclusively ours
+	Observer Observer // nil: nobody is told
+	Owner    string   // unique per process start; default a fresh id
+	// Shared says that other processes work on the same store. A sender is then
+	// run by the process that holds its lease, and the others hand their
+	// requests to it.
+	Shared   bool
+	Hooks    Hooks         // who is told of state changes; nil: nobody
+	Peers    Peers         // how to reach them; nil: by the rows alone
+	LeaseTTL time.Duration // default 10 s if shared, else one hour
 }
 
 // Manager runs the senders of all wallets of this process.
 type Manager struct {
-	db    *store.DB
-	log   *slog.Logger
-	obs   Observer
-	owner string
-	ttl   time.Duration
+	db     *store.DB
+	log    *slog.Logger
+	obs    Observer
+	owner  string
+	ttl    time.Duration
+	shared bool
+	peers  Peers
+	hooks  Hooks
 
 	ctx    context.Context // ends when Stop has answered everybody
 	cancel context.CancelFunc
@@ -147,6 +159,7 @@ type Wallet struct {
 func New(cfg Config) *Manager {
 	m := &Manager{
 		db: cfg.Store, log: cfg.Logger, obs: cfg.Observer, owner: cfg.Owner, ttl: cfg.LeaseTTL,
+		shared: cfg.Shared, peers: cfg.Peers, hooks: cfg.Hooks,
 		wallets: map[string]*Wallet{},
 		chains:  map[*node.Client]*chain{},
 		senders: map[senderKey]*sender{},
@@ -161,7 +174,14 @@ func New(cfg Config) *Manager {
 	if m.owner == "" {
 		m.owner = store.NewID()
 	}
-	if m.ttl <= 0 {
+	if m.peers == nil {
+		m.peers = noPeers{}
+	}
+	switch {
+	case m.ttl > 0:
+	case m.shared:
+		m.ttl = 10 * time.Second
+	default:
 		m.ttl = time.Hour
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -209,7 +229,11 @@ func (m *Manager) Start() {
 		m.wg.Go(c.follow)
 	}
 	m.wg.Go(m.renewLeases)
-	m.wg.Go(m.resume)
+	if m.shared {
+		m.wg.Go(m.watchShared)
+	} else {
+		m.wg.Go(m.resume)
+	}
 }
 
 // resume takes up every sender that has unfinished rows.
@@ -301,26 +325,42 @@ func (m *Manager) Stop(ctx context.Context) {
 	m.wg.Wait()
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	for _, s := range senders {
-		if s.fence.Owner != "" {
-			if err := m.db.ReleaseLease(release, s.fence); err != nil && !errors.Is(err, store.ErrLeaseLost) {
-				m.log.Warn("cannot release the nonce lease", "sender", s.id, "err", err)
-			}
+	if len(senders) > 0 {
+		if err := m.db.ReleaseLeases(release, m.owner); err != nil {
+			m.log.Warn("cannot release the nonce leases", "err", err)
 		}
 	}
 }
 
-// renewLeases keeps the leases of all senders alive at a third of their time.
+// renewLeases keeps the leases of all senders alive, at a quarter of their time
+// so that a failure or two cost none. A sender whose lease turns out to be gone
+// is told; what it would write is fenced anyway.
 func (m *Manager) renewLeases() {
-	for sleep(m.ctx, m.ttl/3) {
+	for sleep(m.ctx, m.ttl/4) {
 		m.mu.Lock()
-		senders := make([]*sender, 0, len(m.senders))
+		fences := map[*sender]store.Fence{}
 		for _, s := range m.senders {
-			senders = append(senders, s)
+			if f := s.held.Load(); f != nil {
+				fences[s] = *f
+			}
 		}
 		m.mu.Unlock()
-		for _, s := range senders {
-			s.renew()
+		if len(fences) == 0 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(m.ctx, m.ttl/2)
+		held, err := m.db.RenewLeases(ctx, m.owner, m.ttl)
+		cancel()
+		if err != nil {
+			if m.ctx.Err() == nil {
+				m.log.Warn("cannot renew the nonce leases", "err", err)
+			}
+			continue
+		}
+		for s, f := range fences {
+			if !held[s.id] {
+				s.post(func() { s.leaseLost(f) })
+			}
 		}
 	}
 }

@@ -196,7 +196,7 @@ func TestLargeJumpParksUntilRepair(t *testing.T) {
 	r.chain.TellTruth(addr(0))
 	senders, err := r.db.Senders(context.Background())
 	r.must(err)
-	report, err := r.mgr.Release(context.Background(), senders[0].ID)
+	report, err := r.mgr.Operate(context.Background(), senders[0].ID, Operation{Action: Release})
 	r.must(err)
 	if report.NeedsHelp {
 		t.Error("still parked after the release")

@@ -51,8 +51,10 @@ func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Tr
 	}
 	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil && t.State != store.Failed {
 		// The same bytes again: the answer is the same, too.
-		if s := w.m.loaded(t.Sender, w.membership); s != nil && !t.State.Final() {
-			return s.join(t.ID, begun.Add(w.set.SendTimeout))
+		if !t.State.Final() {
+			if s, err := w.senderAt(ctx, t.Sender); err == nil {
+				return s.join(t.ID, begun.Add(w.set.SendTimeout))
+			}
 		}
 		return signed.Hash(), nil
 	}

@@ -41,14 +41,14 @@ func (s *sender) takeBack(gone []*entry) {
 	for _, e := range gone {
 		delete(s.mined, e)
 		e.row.State, e.row.Block, e.row.BlockHash = store.Sent, 0, common.Hash{}
-		e.acked = false
+		e.acked, e.noted = false, true
 		n, id := e.nonce(), e.row.ID
 		s.occupy(n, e)
 		s.base = min(s.base, n)
 		var block uint64
 		var none common.Hash
 		s.plan(func(w *store.Writer) error {
-			return expect(w.UpdateTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: store.Sent, Block: &block, BlockHash: &none}))
+			return w.ExpectTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: store.Sent, Block: &block, BlockHash: &none})
 		})
 	}
 	s.hint = s.base

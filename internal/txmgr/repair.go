@@ -45,69 +45,6 @@ type Waiting struct {
 	Reason string        `json:"held_because,omitempty"`
 }
 
-// ErrNoSender says that no sender with that id is at work in this process.
-var ErrNoSender = errors.New("no such sender is at work")
-
-// Explain reports on a sender and changes nothing.
-func (m *Manager) Explain(ctx context.Context, senderID string) (Report, error) {
-	s := m.at(ctx, senderID)
-	if s == nil {
-		return Report{}, ErrNoSender
-	}
-	return ask(ctx, s, s.report)
-}
-
-// Adopt takes the node's count as the sender's, for an operator who has made
-// sure that the node is right, and lets the sender go on.
-func (m *Manager) Adopt(ctx context.Context, senderID string) (Report, error) {
-	return m.mend(ctx, senderID, func(s *sender) error {
-		s.clearPark()
-		if s.account.latest > s.base {
-			s.adopt(s.account.latest)
-		}
-		return nil
-	})
-}
-
-// Release lets a parked sender go on without changing what it believes. After
-// a chain reset it also forgets the block that is gone, so the check that
-// parked it does not park it again.
-func (m *Manager) Release(ctx context.Context, senderID string) (Report, error) {
-	return m.mend(ctx, senderID, func(s *sender) error {
-		s.clearPark()
-		return nil
-	})
-}
-
-// mend acts on a sender with a fresh answer of its node.
-func (m *Manager) mend(ctx context.Context, senderID string, act func(*sender) error) (Report, error) {
-	s := m.at(ctx, senderID)
-	if s == nil {
-		return Report{}, ErrNoSender
-	}
-	if err := s.freshAccount(ctx); err != nil {
-		return Report{}, err
-	}
-	type answer struct{ err error }
-	a, err := ask(ctx, s, func() answer {
-		if !s.loadedOK {
-			return answer{err: errors.New("the sender is not loaded: its node or store does not answer")}
-		}
-		return answer{err: act(s)}
-	})
-	if err == nil {
-		err = a.err
-	}
-	if err != nil {
-		return Report{}, err
-	}
-	// What it believes now shows with the node's next answer.
-	if err := s.freshAccount(ctx); err != nil {
-		return Report{}, err
-	}
-	return ask(ctx, s, s.report)
-}
-
 // freshAccount waits until the node has answered a question asked from now on.
 func (s *sender) freshAccount(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -159,40 +96,6 @@ func (s *sender) goOn(restored bool) {
 			s.attempt(e, e.utx, store.FirstAttempt)
 		}
 	}
-}
-
-// Cancel ends a transaction. One that has not left is failed at once; for one
-// that has, a self-transfer with a higher fee competes for its nonce, and it
-// is failed only when that is mined and confirmed.
-func (m *Manager) Cancel(ctx context.Context, txID string) error {
-	t, err := m.db.Tx(ctx, txID)
-	if err != nil {
-		return err
-	}
-	s := m.at(ctx, t.Sender)
-	if s == nil {
-		return ErrNoSender
-	}
-	failure, err := ask(ctx, s, func() error {
-		e := s.byTx[txID]
-		switch {
-		case e == nil:
-			return fmt.Errorf("transaction %s is %s: there is nothing to cancel", txID, t.State)
-		case e.row.State == store.Mined:
-			return fmt.Errorf("transaction %s is mined: there is nothing to cancel", txID)
-		case e.row.State == store.Superseded:
-			return fmt.Errorf("transaction %s has a replacement: cancel that one", txID)
-		case !e.left:
-			s.fail(e, &RefusedError{Code: codeRefused, Msg: "cancelled by an operator before it was sent"})
-			return nil
-		default:
-			return s.cancelAttempt(e)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return failure
 }
 
 // report describes the sender as it is now.

@@ -141,7 +141,7 @@ func TestCancelAfterTheTransactionsTimeAndRestart(t *testing.T) {
 	hash, err := r.result(r.begin(transfer(0, 1), "k"))
 	r.must(err)
 	time.Sleep(200 * time.Millisecond)
-	r.must(r.mgr.Cancel(context.Background(), r.txID(hash)))
+	r.must(r.cancel(r.txID(hash)))
 	r.waitFor("signed", func() bool { return r.hsm.count() == 3 })
 	r.chain.ClearFaults()
 	r.waitFor("pooled", func() bool { return len(r.chain.Pool(addr(0))) == 1 })

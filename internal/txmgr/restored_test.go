@@ -74,7 +74,7 @@ func TestRestoredBackupStartsFrozenAndPaysNothingTwice(t *testing.T) {
 	}
 	senders, err := r.db.Senders(context.Background())
 	r.must(err)
-	report, err := r.mgr.Adopt(context.Background(), senders[0].ID)
+	report, err := r.mgr.Operate(context.Background(), senders[0].ID, Operation{Action: Adopt})
 	r.must(err)
 	if report.NeedsHelp || report.NextFree != 3 {
 		t.Errorf("after adopt: %+v", report)

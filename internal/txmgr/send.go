@@ -9,6 +9,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
@@ -71,17 +72,30 @@ func (s *sender) pump() {
 		s.chain.watch(a.row.Hash, s)
 	}
 	s.sending = true
-	begun := time.Now()
+	begun, generation := time.Now(), s.w.node.Generation()
 	s.m.wg.Go(func() {
 		// The bytes are stored: a caller who goes away does not stop them. The
 		// end of the process does, and they go out again at the next start.
 		ctx, cancel := context.WithTimeout(s.m.ctx, sendTimeout)
 		defer cancel()
+		faultpoint.At(faultpoint.Send)
 		errs := s.w.node.SendRaw(ctx, raws)
+		faultpoint.At(faultpoint.Sent)
 		s.doubtImpossible(ctx, batch, errs)
+		if s.w.node.Generation() != generation {
+			// The node that answered is not the one that serves us now: the bytes
+			// have left, and go to that one too.
+			for i := range errs {
+				errs[i] = errOtherNode
+			}
+		}
 		s.post(func() { s.sent(batch, errs, begun) })
 	})
 }
+
+// errOtherNode says that a node answered that serves us no longer. What it said
+// is neither success nor proof.
+var errOtherNode = errors.New("another node serves the chain now")
 
 // sendTimeout bounds one batch. What was not answered by then is sent again.
 const sendTimeout = 15 * time.Second
@@ -151,12 +165,10 @@ func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
 // taken records that the node has a transaction, and answers its callers.
 func (s *sender) taken(e *entry, begun time.Time) {
 	e.acked, e.ackedAt, e.reason = true, s.account.asked, nil
+	e.sentAt = s.chain.current().Number
 	if e.row.State == store.Signed {
-		e.row.State = store.Sent
-		id := e.row.ID
-		s.plan(func(w *store.Writer) error {
-			return expect(w.UpdateTx(id, []store.TxState{store.Signed}, store.TxUpdate{State: store.Sent}))
-		})
+		e.row.State = store.Sent // the row learns of it if no block comes soon: note
+		s.tell(e)
 	}
 	// The bytes were stored before they left, so the callers need not wait
 	// for this round's commit.
@@ -177,7 +189,7 @@ func (s *sender) impossible(a *attempt, err error) {
 	s.chain.unwatch(a.row.Hash)
 	id := a.row.ID
 	s.plan(func(w *store.Writer) error {
-		return expect(w.SetAttemptOutcome(id, []store.AttemptOutcome{store.Open}, store.Impossible))
+		return w.ExpectOutcome(id, []store.AttemptOutcome{store.Open}, store.Impossible)
 	})
 	if e.current() != nil {
 		e.acked = false // the attempt before it goes out once more
@@ -214,7 +226,7 @@ func (s *sender) wantAccount() {
 	}
 	s.account.fetching, s.account.again = true, false
 	s.account.asked++
-	asked, since := s.account.asked, time.Now()
+	asked, since, generation := s.account.asked, time.Now(), s.w.node.Generation()
 	s.m.wg.Go(func() {
 		latest, pending, balance, err := s.w.node.Account(s.m.ctx, s.addr)
 		s.post(func() {
@@ -222,6 +234,10 @@ func (s *sender) wantAccount() {
 				return // of before a reload
 			}
 			s.account.fetching = false
+			if generation != s.w.node.Generation() {
+				s.wantAccount() // the answer is of a node that serves us no longer
+				return
+			}
 			if err != nil {
 				s.refuseWaiting(err)
 				return
@@ -239,8 +255,13 @@ func (s *sender) wantAccount() {
 // refuseWaiting answers callers whose request needs the node before anything
 // is stored, when the node does not answer.
 func (s *sender) refuseWaiting(err error) {
+	kept := s.subs[:0]
 	for _, sub := range s.subs {
+		if sub.offered {
+			kept = append(kept, sub) // it is stored, and waits
+			continue
+		}
 		sub.finish(common.Hash{}, err)
 	}
-	s.subs = nil
+	s.subs = kept
 }

@@ -41,7 +41,8 @@ type sender struct {
 	inbox  []func()
 	closed error // why nothing is taken any more; nil while the goroutine runs
 	wake   chan struct{}
-	free   atomic.Int64 // next free nonce, -1 while unknown
+	free   atomic.Int64                // next free nonce, -1 while unknown
+	held   atomic.Pointer[store.Fence] // the lease, while it is ours and the rows are in memory
 
 	// The goroutine's own.
 	row      store.Sender
@@ -76,11 +77,23 @@ type sender struct {
 	looking  bool                        // receipts are being asked for by hash
 	presence presence                    // what the node's pending count is worth
 	sending  bool                        // a batch is on its way to the node
+	refill   bool                        // another node serves the chain: it may lack what is mined
 	retry    time.Time                   // nothing is sent before this
 	backoff  time.Duration
 	parked   string // why nothing is assigned or sent; empty if it is not parked
 	unproven string // nonces below the node's count whose transaction is not found yet: why assigning waits
 	signings map[*attempt]context.CancelFunc
+
+	// Where other processes share the store.
+	owner     string                   // who holds the lease instead of us; empty unless we are a guest
+	offers    map[*submission]struct{} // being stored as offered
+	pricing   bool                     // the chain is asked what it costs now
+	polling   bool                     // outcomes are being read
+	taking    bool                     // offered rows are being read
+	takeAgain bool
+	try       bool  // somebody needs the lease
+	broken    error // the lease is gone: read everything again
+	used      time.Time
 }
 
 // entry is a transaction in memory.
@@ -95,6 +108,9 @@ type entry struct {
 	left      bool       // some attempt has left the house, or its hash was shown
 	acked     bool       // the node has answered that it took the current attempt
 	ackedAt   uint64     // account.asked at that moment
+	noted     bool       // its row says Sent
+	sentAt    uint64     // the head's number when the node took it
+	capped    bool       // its fees cannot be raised any more
 	seq       uint64
 	begun     time.Time
 	stage     time.Time // when the present stage began
@@ -158,6 +174,7 @@ func newSender(m *Manager, w *Wallet, row store.Sender) *sender {
 		log:     m.log.With("sender", row.ID),
 		wake:    make(chan struct{}, 1),
 		waiters: map[string][]*submission{},
+		offers:  map[*submission]struct{}{},
 	}
 	s.free.Store(-1)
 	s.forget()
@@ -173,7 +190,8 @@ func (s *sender) forget() {
 	for hash := range s.byHash {
 		s.chain.unwatch(hash)
 	}
-	s.loadedOK = false
+	s.loadedOK, s.taking, s.pricing, s.broken = false, false, false, nil
+	s.held.Store(nil)
 	s.forks++
 	s.slots = map[uint64]*entry{}
 	s.heldAt, s.holes = nil, map[uint64]bool{}
@@ -264,7 +282,16 @@ func (s *sender) run() {
 			end = unclaimed.err
 			break
 		}
+		var held *store.LeaseHeldError
+		if errors.As(err, &held) {
+			wait = 100 * time.Millisecond
+			s.guest(ctx, held.Owner)
+			continue
+		}
 		if err != nil {
+			if s.m.shared {
+				s.release() // another process may have a node that answers
+			}
 			if ctx.Err() == nil {
 				s.log.Error("cannot take up a sender", "err", err)
 			}
@@ -274,7 +301,14 @@ func (s *sender) run() {
 			continue
 		}
 		wait = 100 * time.Millisecond
-		if err := s.serve(ctx); err != nil {
+		switch err := s.serve(ctx); {
+		case errors.Is(err, errIdle):
+			s.idle(ctx)
+		case errors.Is(err, store.ErrLeaseLost):
+			s.log.Warn("another replica has taken the nonce lease, or it was not renewed in time", "err", err)
+			s.free.Store(-1)
+			s.forget()
+		case err != nil:
 			s.log.Error("transaction store failed, reading its rows again", "err", err)
 			s.free.Store(-1)
 			s.forget()
@@ -343,7 +377,9 @@ func (s *sender) drainInbox() {
 // refuseAll answers everybody whose request is not stored.
 func (s *sender) refuseAll(err error) {
 	for _, sub := range s.subs {
-		sub.finish(common.Hash{}, err)
+		if !sub.offered {
+			sub.finish(common.Hash{}, err)
+		}
 	}
 	s.subs = nil
 	for _, d := range s.drains {
@@ -372,6 +408,9 @@ func (s *sender) serve(ctx context.Context) error {
 				tick.Reset(time.Hour)
 			}
 		}
+		if s.restful() {
+			return errIdle
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -382,6 +421,18 @@ func (s *sender) serve(ctx context.Context) error {
 	}
 }
 
+// errIdle ends serve for a sender that nobody has used for a while.
+var errIdle = errors.New("idle")
+
+// restful reports whether a shared lease has not been needed for a while.
+func (s *sender) restful() bool {
+	if !s.m.shared || s.busy() || len(s.waiters)+len(s.drains)+len(s.offers) > 0 {
+		s.used = time.Now()
+		return false
+	}
+	return time.Since(s.used) > max(time.Minute, 2*s.m.ttl)
+}
+
 // round runs the waiting events and commits what they planned.
 func (s *sender) round(ctx context.Context) error {
 	s.mu.Lock()
@@ -390,6 +441,9 @@ func (s *sender) round(ctx context.Context) error {
 	s.mu.Unlock()
 	for _, event := range events {
 		event()
+	}
+	if s.broken != nil {
+		return s.broken
 	}
 	s.closeHoles()
 	s.assign()
@@ -448,7 +502,11 @@ func (s *sender) nextFree() (uint64, bool) {
 // quiesce waits until every caller of this sender has an answer.
 func (s *sender) quiesce(ctx context.Context) {
 	for ctx.Err() == nil {
-		idle, err := ask(ctx, s, func() bool { return len(s.waiters) == 0 && len(s.subs) == 0 })
+		idle, err := ask(ctx, s, func() bool {
+			// A signature under way is waited for too: its caller may stand at
+			// another replica.
+			return len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0
+		})
 		if err != nil || idle {
 			return
 		}
@@ -456,21 +514,4 @@ func (s *sender) quiesce(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// renew prolongs the nonce lease.
-func (s *sender) renew() {
-	s.post(func() {
-		if !s.loadedOK {
-			return
-		}
-		fence := s.fence
-		s.m.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(s.m.ctx, s.m.ttl/3)
-			defer cancel()
-			if _, err := s.m.db.RenewLease(ctx, fence, s.m.ttl); err != nil && s.m.ctx.Err() == nil {
-				s.log.Warn("cannot renew the nonce lease", "err", err)
-			}
-		})
-	})
 }

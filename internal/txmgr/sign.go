@@ -13,6 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/wallet"
 )
@@ -69,14 +70,19 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 	a.row.Raw, a.row.Hash = raw, signed.Hash()
 	e.row.State, e.row.Hash = store.Signed, e.hash()
 	s.byHash[a.row.Hash] = a
-	row, id, hash := a.row, e.row.ID, e.row.Hash
+	row, id, hash, from := a.row, e.row.ID, e.row.Hash, rowStates(store.Signed)
+	if !e.left {
+		from = []store.TxState{store.Assigned}
+	}
 	s.plan(func(w *store.Writer) error {
-		if err := expect(w.StoreSigned(row.ID, row.Tx, row.Nonce, row.Digest, row.Epoch, row.Raw, row.Hash)); err != nil {
+		if err := w.ExpectSigned(row.ID, row.Tx, row.Nonce, row.Digest, row.Epoch, row.Raw, row.Hash); err != nil {
 			return err
 		}
-		return expect(w.UpdateTx(id, []store.TxState{store.Assigned, store.Signed, store.Sent}, store.TxUpdate{State: store.Signed, Hash: &hash}))
+		return w.ExpectTx(id, from, store.TxUpdate{State: store.Signed, Hash: &hash})
 	})
+	e.noted = false
 	s.then(func() {
+		faultpoint.At(faultpoint.Store)
 		s.m.obs.ObserveStage(e.w.name, "sign", time.Since(e.stage))
 		e.stage = time.Now()
 	})
@@ -87,6 +93,9 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 // withdrawn, since the transaction it stood beside goes on.
 func (s *sender) notSigned(a *attempt, err error) {
 	e := a.entry
+	if s.m.ctx.Err() != nil {
+		return // the process ends: whoever takes over signs it
+	}
 	if a.row.Kind != store.FirstAttempt {
 		s.log.Warn("a replacement could not be signed", "tx", e.row.ID, "err", err)
 		s.void(e) // what it stood beside goes out once more, which shows that the node has it
@@ -131,7 +140,7 @@ func (s *sender) void(e *entry) {
 	}
 	id := a.row.ID
 	s.plan(func(w *store.Writer) error {
-		return expect(w.SetAttemptOutcome(id, []store.AttemptOutcome{store.Open}, store.Void))
+		return w.ExpectOutcome(id, []store.AttemptOutcome{store.Open}, store.Void)
 	})
 }
 
@@ -146,19 +155,21 @@ func (s *sender) fail(e *entry, reason error) {
 
 // discard is fail for a transaction without attempts.
 func (s *sender) discard(e *entry, reason error) {
-	id, text, from := e.row.ID, encodeFailure(reason), e.row.State
+	id, text, from := e.row.ID, EncodeFailure(reason), movable(e)
+	queued := e.row.State == store.Queued
 	had := e.row.Nonce
 	e.row.State, e.row.Error = store.Failed, text
 	var none common.Hash
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: store.Failed, SetNonce: true, Error: &text, Hash: &none}))
+		return w.ExpectTx(id, from, store.TxUpdate{State: store.Failed, SetNonce: true, Error: &text, Hash: &none})
 	})
 	delete(s.byTx, id)
+	s.tell(e)
 	s.then(func() {
 		s.answer(id, common.Hash{}, reason)
 		s.event("failed")
 	})
-	if from == store.Queued {
+	if queued {
 		s.unqueue(e)
 	}
 	if had == nil || s.slots[*had] != e {
@@ -183,6 +194,8 @@ func (s *sender) tick() {
 	for _, e := range gone {
 		s.fail(e, late)
 	}
+	s.note(now)
+	s.care(now)
 	if len(s.subs)+len(s.queue) > 0 && !s.fresh() {
 		s.wantAccount()
 	}

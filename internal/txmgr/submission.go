@@ -36,6 +36,9 @@ type submission struct {
 	where     atomic.Int32 // outside, taken or withdrawn
 	stored    func()       // called once the row is committed; may be nil
 
+	offered bool           // its row is stored already, by a replica that does not hold the lease
+	attempt *store.Attempt // of an offered raw transaction
+
 	// The sender's goroutine's own.
 	answered bool
 	seq      uint64 // order of arrival
@@ -122,13 +125,16 @@ func (s *sender) join(id string, deadline time.Time) (common.Hash, error) {
 	sub.row.ID = id
 	if s.offer(func() {
 		e := s.byTx[id]
-		switch {
-		case e == nil && s.loadedOK:
-			s.m.wg.Go(func() { sub.result <- s.finalOutcome(id) })
-		case e != nil && e.acked && e.ready():
+		if e != nil && e.acked && e.ready() {
 			sub.finish(e.hash(), nil) // its bytes were committed before they left
-		default:
-			s.waiters[id] = append(s.waiters[id], sub)
+			return
+		}
+		s.waiters[id] = append(s.waiters[id], sub)
+		switch {
+		case e == nil && s.loadedOK && s.offeredSub(id) == nil:
+			s.look(sub)
+		case s.owner != "":
+			s.follow(sub)
 		}
 	}) != nil {
 		return common.Hash{}, &PendingError{TxID: id}
@@ -136,17 +142,18 @@ func (s *sender) join(id string, deadline time.Time) (common.Hash, error) {
 	return sub.await()
 }
 
-// finalOutcome reads the outcome of a transaction that is not in memory.
-func (s *sender) finalOutcome(id string) result {
+// finalOutcome reads the outcome of a transaction that is not in memory. It may
+// have been offered by another replica and not be taken up yet.
+func (s *sender) finalOutcome(id string) (r result, offered bool) {
 	t, err := s.m.db.Tx(context.WithoutCancel(s.m.ctx), id)
 	if err != nil {
-		return result{err: err}
+		return result{err: err}, false
 	}
 	if !t.State.Final() && t.Hash == (common.Hash{}) {
-		return result{err: &PendingError{TxID: id}}
+		return result{err: &PendingError{TxID: id}}, t.State == store.Offered
 	}
 	hash, err := storedOutcome(t.State, t.Hash, t.Error)
-	return result{hash, err}
+	return result{hash, err}, false
 }
 
 // answer gives everybody who waits for a transaction its outcome.
@@ -183,7 +190,13 @@ func (s *sender) deadline(sub *submission) {
 		return
 	}
 	e := s.byTx[sub.row.ID]
+	offer := s.offeredSub(sub.row.ID)
 	switch {
+	case e == nil && offer != nil && len(s.waiters[sub.row.ID]) <= 1:
+		s.subs = slices.DeleteFunc(s.subs, func(other *submission) bool { return other == offer })
+		s.refuse(offer, &RefusedError{Code: codeRefused, Msg: "given up unsent: the account's transactions wait for the node"})
+	case e == nil && s.owner != "":
+		s.closing(sub)
 	case e == nil:
 		s.leave(sub, common.Hash{}, &PendingError{TxID: sub.row.ID})
 	case e.left, e.ready() && e.row.State != store.Held:
@@ -242,10 +255,10 @@ func (s *sender) readmit(ctx context.Context) error {
 				if sub.answered || sub.utx == nil {
 					continue
 				}
-				if other, known, err := s.keyTaken(ctx, sub); err != nil {
+				if known, err := s.keyTaken(ctx, sub); err != nil {
 					return err
 				} else if known {
-					answers[id] = result{err: &PendingError{TxID: other}}
+					s.repeatFor(sub)
 					continue
 				}
 				again = append(again, sub)
@@ -268,18 +281,19 @@ func (s *sender) readmit(ctx context.Context) error {
 		sub.where.Store(outside)
 		kept = append(kept, sub)
 	}
-	s.subs = append(kept, s.subs...)
+	// Offers that were at hand are read again: their rows may have changed.
+	s.subs = append(kept, slices.DeleteFunc(s.subs, func(sub *submission) bool { return sub.offered })...)
 	return nil
 }
 
 // keyTaken reports whether another process has stored a request under the
 // same idempotency key.
-func (s *sender) keyTaken(ctx context.Context, sub *submission) (txID string, taken bool, err error) {
+func (s *sender) keyTaken(ctx context.Context, sub *submission) (taken bool, err error) {
 	if sub.row.IdempotencyKey == "" {
-		return "", false, nil
+		return false, nil
 	}
-	row, taken, err := s.m.db.Idempotent(ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
-	return row.TxID, taken, err
+	_, taken, err = s.m.db.Idempotent(ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
+	return taken, err
 }
 
 // drain is somebody who waits until every transaction that came before has
@@ -294,6 +308,9 @@ type drain struct {
 func (s *sender) drain(ctx context.Context) bool {
 	done := make(chan struct{})
 	waited := make(chan bool, 1)
+	if s.held.Load() == nil && s.m.shared {
+		return s.drainRows(ctx)
+	}
 	if s.offer(func() {
 		unsent := len(s.subs) > 0 || s.oldestUnsent() <= s.seq
 		if !unsent {

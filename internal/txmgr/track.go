@@ -9,6 +9,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
@@ -50,6 +51,7 @@ func (s *sender) includes(r *node.Receipt) {
 	if e.nonce() < s.base && e.row.State != store.Mined {
 		s.unmine(e.nonce()) // a reorganisation that we have not heard of yet
 	}
+	faultpoint.At(faultpoint.Receipt)
 	winner := a.row.Hash
 	cancelled := a.row.Kind == store.CancelAttempt
 	e.row.State, e.row.Hash, e.row.Block, e.row.BlockHash, e.row.Succeeded = store.Mined, winner, r.BlockNumber, r.BlockHash, r.Status == 1
@@ -61,10 +63,11 @@ func (s *sender) includes(r *node.Receipt) {
 		s.outdo(n, e)
 	}
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Held, store.Signed, store.Sent, store.Superseded, store.Mined}, store.TxUpdate{
+		return w.ExpectTx(id, []store.TxState{store.Held, store.Signed, store.Sent, store.Superseded, store.Mined}, store.TxUpdate{
 			State: store.Mined, Hash: &row.Hash, Block: &row.Block, BlockHash: &row.BlockHash, Succeeded: &row.Succeeded,
-		}))
+		})
 	})
+	s.tell(e)
 	hash := e.hash()
 	s.then(func() {
 		if !cancelled { // else the end is told when it is certain
@@ -139,21 +142,22 @@ func (s *sender) confirm(head node.Head) {
 func (s *sender) finish(e *entry) {
 	state, text := store.Confirmed, ""
 	for _, a := range e.attempts {
-		s.outcome(a, a.row.Hash == e.row.Hash)
+		s.outcome(a, a.row.Hash == e.row.Hash, len(e.attempts) == 1)
 		if a.row.Hash == e.row.Hash && a.row.Kind == store.CancelAttempt {
-			state, text = store.Failed, encodeFailure(&RefusedError{Code: codeRefused, Msg: "cancelled: the cancelling transaction was mined at its nonce"})
+			state, text = store.Failed, EncodeFailure(&RefusedError{Code: codeRefused, Msg: "cancelled: the cancelling transaction was mined at its nonce"})
 		}
 	}
 	id := e.row.ID
-	e.row.State = state
+	e.row.State, e.row.Error = state, text
+	s.tell(e)
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: state, Error: &text}))
+		return w.ExpectTx(id, []store.TxState{store.Mined}, store.TxUpdate{State: state, Error: &text})
 	})
 	delete(s.byTx, id)
 	hash := e.hash()
 	s.then(func() {
 		if state == store.Failed {
-			s.answer(id, common.Hash{}, parseFailure(text))
+			s.answer(id, common.Hash{}, ParseFailure(text))
 		} else {
 			s.answer(id, hash, nil)
 		}
@@ -169,14 +173,16 @@ func (s *sender) finish(e *entry) {
 // lost ends a transaction at whose nonce something else was mined.
 func (s *sender) lost(e *entry, state store.TxState) {
 	for _, a := range e.attempts {
-		s.outcome(a, false)
+		s.outcome(a, false, false)
 	}
-	from, id := e.row.State, e.row.ID
+	from, id, hash := rowStates(e.row.State), e.row.ID, e.row.Hash
 	e.row.State = state
 	reason := &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("another transaction was mined at nonce %d", e.nonce())}
-	text := encodeFailure(reason)
+	text := EncodeFailure(reason)
+	e.row.Error = text
+	s.tell(e)
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: state, Error: &text}))
+		return w.ExpectTx(id, from, store.TxUpdate{State: state, Error: &text, Hash: &hash})
 	})
 	delete(s.byTx, id)
 	s.then(func() {
@@ -185,7 +191,9 @@ func (s *sender) lost(e *entry, state store.TxState) {
 	})
 }
 
-func (s *sender) outcome(a *attempt, won bool) {
+// outcome ends an attempt of a transaction that is final. That the only one of
+// a confirmed transaction has won needs no writing down: see store.Attempt.
+func (s *sender) outcome(a *attempt, won, only bool) {
 	to := store.Lost
 	if won {
 		to = store.Won
@@ -193,6 +201,9 @@ func (s *sender) outcome(a *attempt, won bool) {
 	if a.row.Raw != nil {
 		delete(s.byHash, a.row.Hash)
 		s.chain.unwatch(a.row.Hash)
+	}
+	if won && only {
+		return
 	}
 	id := a.row.ID
 	s.plan(func(w *store.Writer) error {
@@ -208,6 +219,7 @@ func (s *sender) counted() {
 	}
 	latest := s.account.latest
 	s.advance()
+	s.fillUp()
 	if latest > s.base {
 		s.behind(latest)
 	} else {
@@ -429,10 +441,10 @@ func (s *sender) requeue(e *entry) {
 	for e.current() != nil {
 		s.void(e)
 	}
-	from, id := e.row.State, e.row.ID
+	from, id := movable(e), e.row.ID
 	var none common.Hash
 	s.plan(func(w *store.Writer) error {
-		return expect(w.UpdateTx(id, []store.TxState{from}, store.TxUpdate{State: store.Queued, SetNonce: true, Hash: &none}))
+		return w.ExpectTx(id, from, store.TxUpdate{State: store.Queued, SetNonce: true, Hash: &none})
 	})
 	e.row.State, e.row.Nonce, e.row.Hash = store.Queued, nil, none
 }

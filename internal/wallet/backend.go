@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 )
 
@@ -82,6 +83,9 @@ func (w *Wallet) callBackend(ctx context.Context, ref key.Ref, digest [32]byte) 
 		// The slot belongs to the call, not to its caller: a backend that
 		// ignores ctx keeps its slot, so the limit holds.
 		defer func() { <-w.slots }()
+		if err := faultpoint.Error(faultpoint.Sign); err != nil {
+			return key.Signature{}, injected(err)
+		}
 		return w.cfg.Backend.SignDigest(ctx, ref, digest)
 	})
 	outcome := "ok"
@@ -150,4 +154,14 @@ func guarded[T any](ctx context.Context, call func(context.Context) (T, error)) 
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}
+}
+
+// injected gives an error that a fault point made the kind that its rule
+// names: one that may pass by itself, unless it says "denied".
+func injected(err error) error {
+	var at *faultpoint.InjectedError
+	if errors.As(err, &at) && at.Kind == "denied" {
+		return fmt.Errorf("%w: %w", err, key.ErrDenied)
+	}
+	return fmt.Errorf("%w: %w", err, key.ErrUnavailable)
 }

@@ -79,6 +79,26 @@ func (w *Wallet) Refresh(ctx context.Context) (Report, error) {
 	}
 }
 
+// Reload takes over the accounts that another process has stored for this
+// wallet: where several share a store, one discovery serves all of them.
+func (w *Wallet) Reload(ctx context.Context) error {
+	rows, err := w.cfg.Snapshots.Accounts(ctx, w.cfg.Name)
+	if err != nil {
+		return fmt.Errorf("wallet %s: load accounts: %w", w.cfg.Name, err)
+	}
+	accounts := make([]Account, 0, len(rows))
+	for _, row := range rows {
+		if a := fromRow(row); w.cfg.selected(a.Name, a.Address, a.Tags) {
+			accounts = append(accounts, a)
+		}
+	}
+	w.publish(newSnapshot(accounts))
+	if len(accounts) > 0 {
+		w.ready.Store(true)
+	}
+	return nil
+}
+
 // keepFresh runs discoveries one at a time until ctx ends.
 func (w *Wallet) keepFresh(ctx context.Context) {
 	defer close(w.stopped)

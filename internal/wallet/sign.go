@@ -12,6 +12,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/secp"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -92,7 +93,9 @@ func (w *Wallet) signJob(ctx context.Context, j job) (audit.Outcome, error) {
 		}
 		outcome.Intent = id
 	}
+	faultpoint.At(faultpoint.Intent)
 	err = w.signDigest(ctx, account, j, &outcome)
+	faultpoint.At(faultpoint.Signed)
 	outcome.At = time.Now()
 	return outcome, err
 }

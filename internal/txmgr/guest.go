@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+)
+
+// A sender whose lease another process holds is a guest here: requests are
+// checked and stored as offered, the holder gives them their nonces and sends
+// them, and their callers are answered from here (TXMGR.md no. 21). When the
+// holder is gone, whoever needs the sender takes its lease.
+
+// guest serves the callers of a sender that owner holds. It returns when the
+// lease can be had, or ctx ends.
+func (s *sender) guest(ctx context.Context, owner string) {
+	s.owner = owner
+	defer func() { s.owner = "" }()
+	for _, subs := range s.waiters {
+		s.follow(subs[len(subs)-1])
+	}
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	ticking := false
+	for {
+		s.drainInbox()
+		s.offerAll()
+		if wants := len(s.waiters)+len(s.offers) > 0; wants != ticking {
+			ticking = wants
+			if wants {
+				tick.Reset(outcomePoll)
+			} else {
+				tick.Reset(time.Hour)
+			}
+		}
+		if s.try {
+			s.try = false
+			if s.leaseFree(ctx) {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-tick.C:
+			s.try = true
+			s.pollOutcomes()
+		}
+	}
+}
+
+// leaseFree reports whether the lease can be had now, and notes who has it.
+func (s *sender) leaseFree(ctx context.Context) bool {
+	owner, left, err := s.m.db.LeaseOf(ctx, s.id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return true
+	case err != nil:
+		return false
+	case left <= 0 || owner == s.m.owner:
+		return true
+	}
+	if owner != s.owner { // another took it over: it does not know our callers
+		s.owner = owner
+		for _, subs := range s.waiters {
+			s.follow(subs[len(subs)-1])
+		}
+	}
+	return false
+}
+
+// offerAll stores what callers want as offered, in the order in which it came.
+func (s *sender) offerAll() {
+	subs := s.subs
+	s.subs = nil
+	for _, sub := range subs {
+		if sub.offered || !sub.take() {
+			continue // the rows have it; or its caller has given up
+		}
+		// Offers are taken up in the order of their ids, and these rise here.
+		sub.row.ID = store.NewID()
+		sub.intent.Subject = sub.row.ID
+		sub.row.State = store.Offered
+		s.offers[sub] = struct{}{}
+		var raw *store.Attempt
+		if sub.signed != nil {
+			a, err := s.rawAttempt(sub.row.ID, sub.signed)
+			if err != nil {
+				delete(s.offers, sub)
+				sub.finish(common.Hash{}, err)
+				continue
+			}
+			raw = &a
+		}
+		row, intent := sub.row, sub.intent
+		s.m.wg.Go(func() {
+			err := s.m.db.Write(s.m.ctx, func(w *store.Writer) error {
+				if err := w.AuditIntent(intent); err != nil {
+					return err
+				}
+				if err := w.InsertTx(row); err != nil {
+					return err
+				}
+				defer faultpoint.At(faultpoint.Accept)
+				if raw != nil {
+					return w.InsertAttempt(*raw)
+				}
+				return nil
+			})
+			var unknown *store.CommitError
+			if errors.As(err, &unknown) {
+				err = s.wasStored(row.ID)
+			}
+			s.post(func() { s.offered(sub, err) })
+		})
+	}
+}
+
+// wasStored finds out what became of a commit whose outcome is unknown; nil if
+// the row is there.
+func (s *sender) wasStored(id string) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		found, err := s.m.db.Outcomes(s.m.ctx, []string{id})
+		switch {
+		case err == nil && len(found) == 1:
+			return nil
+		case err == nil:
+			return errNotStored
+		}
+		if !sleep(s.m.ctx, wait) {
+			return errStopping
+		}
+	}
+}
+
+// offered takes the outcome of storing an offer.
+func (s *sender) offered(sub *submission, err error) {
+	delete(s.offers, sub)
+	var duplicate *store.DuplicateKeyError
+	switch {
+	case err == nil:
+		s.waiters[sub.row.ID] = append(s.waiters[sub.row.ID], sub)
+		if sub.stored != nil {
+			sub.stored()
+		}
+		s.m.obs.ObserveStage(sub.w.name, "accept", time.Since(sub.begun))
+		s.m.obs.Event(sub.w.name, "accepted")
+		if s.loadedOK {
+			s.takeOffered()
+		} else {
+			s.follow(sub)
+		}
+	case errors.As(err, &duplicate):
+		s.repeatFor(sub)
+	case s.m.ctx.Err() != nil:
+		sub.finish(common.Hash{}, errStopping)
+	default:
+		if sub.tries++; sub.tries > maxTries || time.Now().After(sub.deadline) {
+			s.log.Error("a transaction could not be stored", "err", err)
+			sub.finish(common.Hash{}, errNotStored)
+			return
+		}
+		// Nothing was stored: again, in a while.
+		s.m.wg.Go(func() {
+			if !sleep(s.m.ctx, 200*time.Millisecond) {
+				s.post(func() { sub.finish(common.Hash{}, errStopping) })
+				return
+			}
+			s.post(func() {
+				sub.where.Store(outside)
+				s.subs = append(s.subs, sub)
+			})
+		})
+	}
+}
+
+// repeatFor answers a request whose idempotency key another process has stored
+// in the same moment, as one that came later.
+func (s *sender) repeatFor(sub *submission) {
+	s.m.wg.Go(func() {
+		var hash common.Hash
+		row, known, err := s.m.db.Idempotent(s.m.ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
+		switch {
+		case err != nil:
+		case !known:
+			err = errNotStored
+		default:
+			hash, err = sub.w.repeat(s.m.ctx, row, sub.row.RequestHash, sub.deadline)
+		}
+		s.post(func() { sub.finish(hash, err) })
+	})
+}
+
+// follow asks the holder what becomes of a transaction. What it does not
+// answer is read from the rows.
+func (s *sender) follow(sub *submission) {
+	owner, id, deadline := s.owner, sub.row.ID, sub.deadline
+	if owner == "" || owner == s.m.owner {
+		return
+	}
+	s.m.wg.Go(func() {
+		ctx, cancel := context.WithDeadline(s.m.ctx, deadline.Add(lateAnswer))
+		defer cancel()
+		hash, err := s.m.peers.Await(ctx, owner, s.id, id, deadline)
+		var pending *PendingError
+		switch {
+		case errors.Is(err, ErrPeer), errors.Is(err, ErrNoSender), ctx.Err() != nil:
+			return
+		case errors.As(err, &pending) && time.Now().Before(deadline):
+			return // it is going; the next holder will know
+		}
+		s.post(func() { s.answer(id, hash, err) })
+	})
+}
+
+// pollOutcomes reads what became of the transactions that callers wait for.
+func (s *sender) pollOutcomes() {
+	if s.polling || len(s.waiters) == 0 {
+		return
+	}
+	ids := make([]string, 0, len(s.waiters))
+	for id := range s.waiters {
+		ids = append(ids, id)
+	}
+	s.polling = true
+	s.m.wg.Go(func() {
+		found, err := s.m.db.Outcomes(s.m.ctx, ids)
+		s.post(func() {
+			s.polling = false
+			if err != nil || s.loadedOK {
+				return
+			}
+			for _, o := range found {
+				switch o.State {
+				case store.Failed:
+					s.answer(o.ID, common.Hash{}, ParseFailure(o.Error))
+				case store.Sent, store.Mined, store.Superseded, store.Confirmed, store.Replaced, store.Displaced:
+					if o.Hash != (common.Hash{}) {
+						s.answer(o.ID, o.Hash, nil)
+					}
+				}
+			}
+		})
+	})
+}
+
+// closing decides what a caller is told whose time is up at a process that
+// does not hold the lease, and whom the holder has not answered. As the holder
+// would: what has no nonce is cancelled, what has bytes is shown.
+func (s *sender) closing(sub *submission) {
+	id, deadline := sub.row.ID, sub.deadline
+	if _, storing := s.offers[sub]; storing {
+		return // whether it is stored is not known: await words that
+	}
+	s.m.wg.Go(func() {
+		sleep(s.m.ctx, time.Until(deadline.Add(lateAnswer/2)))
+		ctx, cancel := context.WithDeadline(s.m.ctx, deadline.Add(lateAnswer))
+		defer cancel()
+		given := &RefusedError{Code: codeRefused, Msg: "given up unsent: the replica that sends this account's transactions did not come to it in time"}
+		if only, err := ask(ctx, s, func() bool { return !sub.answered && len(s.waiters[id]) <= 1 }); err != nil || !only {
+			return
+		}
+		if ok, err := s.m.db.CancelUnclaimed(ctx, id, EncodeFailure(given)); err != nil {
+			return
+		} else if ok {
+			s.post(func() { s.answer(id, common.Hash{}, given) })
+			return
+		}
+		if hash, ok, err := s.m.db.Disclose(ctx, id); err == nil && ok {
+			s.post(func() { s.answer(id, hash, nil) })
+		}
+	})
+}
+
+// idle lets go of a lease that nothing needs, and waits until something does.
+// Where processes share a store, each sender is had by whoever uses it.
+func (s *sender) idle(ctx context.Context) {
+	s.release()
+	s.forget()
+	s.free.Store(-1)
+	for ctx.Err() == nil && len(s.subs)+len(s.waiters) == 0 && !s.try {
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+			s.drainInbox()
+		}
+	}
+	s.try = false
+}
+
+// release lets another process take the lease at once.
+func (s *sender) release() {
+	if s.fence.Owner == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.m.ctx), 2*time.Second)
+	defer cancel()
+	if err := s.m.db.ReleaseLease(ctx, s.fence); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+		s.log.Warn("cannot release the nonce lease", "err", err)
+	}
+	s.fence = store.Fence{}
+}
+
+// drainRows is drain for a process that does not hold the lease: it waits
+// until no row of the sender is unsent.
+func (s *sender) drainRows(ctx context.Context) bool {
+	unsent := store.TxFilter{Sender: s.id, States: []store.TxState{store.Offered, store.Queued, store.Assigned, store.Signed}, Limit: 1}
+	waited := false
+	for {
+		rows, err := s.m.db.List(ctx, unsent)
+		if err != nil || len(rows) == 0 {
+			return waited && err == nil
+		}
+		if unsent.Before == "" { // what comes later is not waited for
+			unsent.Before = store.NewID()
+		}
+		waited = true
+		if !sleep(ctx, 100*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+// leaseLost is told that the lease is no longer ours.
+func (s *sender) leaseLost(f store.Fence) {
+	if s.loadedOK && s.fence == f {
+		s.broken = fmt.Errorf("%w: it was not renewed in time", store.ErrLeaseLost)
+	}
+}
+
+// offeredSub is the offered transaction with that id that waits to be taken up.
+func (s *sender) offeredSub(id string) *submission {
+	if i := slices.IndexFunc(s.subs, func(sub *submission) bool { return sub.offered && sub.row.ID == id }); i >= 0 {
+		return s.subs[i]
+	}
+	return nil
+}
