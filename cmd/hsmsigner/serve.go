@@ -100,6 +100,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	var tidying sync.WaitGroup
 	tidying.Go(func() { tidy(background, db, c.Retention, owner, log) })
 	tidying.Go(func() { hooks.run(background) })
+	tidying.Go(func() { paceGC(background) })
 	defer tidying.Wait()
 	defer endBackground()
 	rpcServer := newServer(door, c.RPC.Limits.Connections, log)

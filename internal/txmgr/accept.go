@@ -166,6 +166,11 @@ func (w *Wallet) early(err error) error {
 	if w.m.ctx.Err() != nil {
 		return errStopping
 	}
+	var down *storeError
+	if errors.As(err, &down) {
+		w.m.log.Error("the transaction store does not answer", "err", down.err)
+		return &BusyError{Reason: "the transaction store does not answer; nothing was stored", RetryAfter: time.Second}
+	}
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, node.ErrTimeout) {
 		return &BusyError{Reason: "the request could not be prepared in time; nothing was stored", RetryAfter: time.Second}
 	}
@@ -191,6 +196,7 @@ func (w *Wallet) claim(ctx context.Context, p auth.Principal, key string) (relea
 				close(mine)
 			}
 			row, known, err = w.m.db.Idempotent(ctx, w.name, p.Name, key)
+			err = storeFailed(err)
 			if known || err != nil {
 				release()
 			}
@@ -323,7 +329,7 @@ func (w *Wallet) judge(ctx context.Context, p auth.Principal, addr common.Addres
 			ID: store.NewID(), At: time.Now(), Principal: p.Name, Wallet: w.name, Address: addr,
 			Action: action, Subject: "denied at acceptance", Verdict: denied.Verdict.String(),
 		}); werr != nil {
-			return verdict, fmt.Errorf("txmgr: audit a denial: %w", werr)
+			return verdict, storeFailed(fmt.Errorf("txmgr: audit a denial: %w", werr))
 		}
 	}
 	return verdict, err

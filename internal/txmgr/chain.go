@@ -44,7 +44,9 @@ type chain struct {
 	watched map[common.Hash]*sender
 	busy    map[*sender]bool // senders that want to hear of heads; true: one that can do nothing before the next
 	fees    cachedFees
-	err     error // of the last poll
+
+	accounts accounts
+	err      error // of the last poll
 }
 
 func newChain(m *Manager, n *node.Client, set Settings) *chain {

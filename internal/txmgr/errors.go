@@ -3,6 +3,8 @@
 package txmgr
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -91,3 +93,17 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string { return e.Msg }
+
+// storeError says that the store failed before anything was stored, so that the
+// caller may safely send again.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+func storeFailed(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &storeError{err}
+}

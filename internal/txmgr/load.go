@@ -18,6 +18,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
+	"github.com/hsmsigner/hsmsigner/internal/wallet"
 )
 
 // load takes the sender over: a new epoch, then everything unfinished from
@@ -29,8 +30,11 @@ func (s *sender) load(ctx context.Context) error {
 		return err
 	}
 	lease, err := s.m.db.AcquireLease(ctx, s.id, s.m.owner, s.m.ttl)
-	if err != nil {
+	if errors.Is(err, store.ErrLeaseHeld) {
 		return err
+	}
+	if err != nil {
+		return storeFailed(err)
 	}
 	s.fence = store.Fence{Sender: s.id, Owner: lease.Owner, Epoch: lease.Epoch}
 	asked := time.Now()
@@ -46,7 +50,7 @@ func (s *sender) load(ctx context.Context) error {
 	}
 	rows, attempts, err := s.m.db.LoadSender(ctx, s.id, latest)
 	if err != nil {
-		return err
+		return storeFailed(err)
 	}
 	if err := s.findBase(ctx, latest, rows); err != nil {
 		return err
@@ -97,7 +101,7 @@ func (s *sender) claim(ctx context.Context) error {
 	case errors.Is(err, store.ErrNotFound):
 		row = s.row
 	case err != nil:
-		return err
+		return storeFailed(err)
 	}
 	foreign := &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("account %s is not available to this wallet", s.addr)}
 	if row.Membership != s.membership {
@@ -107,7 +111,11 @@ func (s *sender) claim(ctx context.Context) error {
 		s.row = row
 		return nil
 	}
-	if err := s.w.keys.Prove(ctx, s.addr); err != nil {
+	err = s.w.keys.Prove(ctx, s.addr)
+	if errors.Is(err, wallet.ErrAudit) {
+		return storeFailed(err)
+	}
+	if err != nil {
 		return &unclaimedError{asBackend(err)}
 	}
 	row.Proven = true

@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -388,7 +389,7 @@ func SenderID(c node.Chain, instance string, addr common.Address) string {
 	if instance != "" {
 		parts = append(parts, instance)
 	}
-	return strings.Join(append(parts, strings.ToLower(addr.Hex())), "-")
+	return strings.Join(append(parts, hexutil.Encode(addr[:])), "-")
 }
 
 func (m *Manager) sender(w *Wallet, row store.Sender) (*sender, error) {

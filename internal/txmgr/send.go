@@ -227,8 +227,7 @@ func (s *sender) wantAccount() {
 	s.account.fetching, s.account.again = true, false
 	s.account.asked++
 	asked, since, generation := s.account.asked, time.Now(), s.w.node.Generation()
-	s.m.wg.Go(func() {
-		latest, pending, balance, err := s.w.node.Account(s.m.ctx, s.addr)
+	s.chain.account(s.addr, func(a node.AccountAnswer) {
 		s.post(func() {
 			if asked != s.account.asked {
 				return // of before a reload
@@ -238,11 +237,11 @@ func (s *sender) wantAccount() {
 				s.wantAccount() // the answer is of a node that serves us no longer
 				return
 			}
-			if err != nil {
-				s.refuseWaiting(err)
+			if a.Err != nil {
+				s.refuseWaiting(a.Err)
 				return
 			}
-			s.account.latest, s.account.pending, s.account.balance = latest, pending, balance
+			s.account.latest, s.account.pending, s.account.balance = a.Latest, a.Pending, a.Balance
 			s.account.since, s.account.at = since, time.Now()
 			s.counted()
 			if s.account.again {

@@ -378,7 +378,7 @@ func (s *sender) drainInbox() {
 func (s *sender) refuseAll(err error) {
 	for _, sub := range s.subs {
 		if !sub.offered {
-			sub.finish(common.Hash{}, err)
+			sub.finish(common.Hash{}, sub.w.early(err))
 		}
 	}
 	s.subs = nil
