@@ -25,6 +25,12 @@ import (
 func (s *sender) guest(ctx context.Context, owner string) {
 	s.owner = owner
 	defer func() { s.owner = "" }()
+	// Some may wait for a commit that failed: the rows say which were stored.
+	if err := s.readmit(ctx); err != nil {
+		s.log.Warn("cannot read what became of transactions", "err", err)
+		sleep(ctx, 100*time.Millisecond)
+		return
+	}
 	for _, subs := range s.waiters {
 		s.follow(subs[len(subs)-1])
 	}
@@ -214,7 +220,7 @@ func (s *sender) follow(sub *submission) {
 		hash, err := s.m.peers.Await(ctx, owner, s.id, id, deadline)
 		var pending *PendingError
 		switch {
-		case errors.Is(err, ErrPeer), errors.Is(err, ErrNoSender), ctx.Err() != nil:
+		case errors.Is(err, ErrPeer), errors.Is(err, ErrNoSender), errors.Is(err, store.ErrNotFound), ctx.Err() != nil:
 			return
 		case errors.As(err, &pending) && time.Now().Before(deadline):
 			return // it is going; the next holder will know

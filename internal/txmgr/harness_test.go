@@ -112,11 +112,12 @@ func (h *hsm) Close() error                 { return nil }
 
 // rig is one signer in front of one fake chain, on a real store.
 type rig struct {
-	t     *testing.T
-	dir   string
-	chain *nodetest.Chain
-	hsm   *hsm
-	set   Settings
+	t         *testing.T
+	dir       string
+	chain     *nodetest.Chain
+	hsm       *hsm
+	set       Settings
+	endpoints []node.Endpoint // nil: the chain's first
 
 	db     *store.DB
 	node   *node.Client
@@ -162,7 +163,12 @@ func (r *rig) start() {
 	var err error
 	r.db, err = store.OpenSQLite(ctx, store.Config{Dir: r.dir, Logger: r.logger(), Exclusive: true})
 	r.must(err)
-	r.node, err = node.New(node.Config{URL: r.chain.URL(), ChainID: 1337, Timeout: 10 * time.Second, Logger: r.logger()})
+	cfg := node.Config{URL: r.chain.URL(), ChainID: 1337, Timeout: 10 * time.Second, Logger: r.logger()}
+	if r.endpoints != nil {
+		cfg.URL, cfg.Endpoints = "", r.endpoints
+		cfg.Check, cfg.DownAfter = 50*time.Millisecond, 200*time.Millisecond
+	}
+	r.node, err = node.New(cfg)
 	r.must(err)
 	r.wallet, err = wallet.Open(ctx, wallet.Config{
 		Name: "main", ChainID: big.NewInt(1337), Backend: r.hsm, Policy: policy.AllowAll{}, Log: r.db,

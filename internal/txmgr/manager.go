@@ -319,9 +319,11 @@ func (m *Manager) Stop(ctx context.Context) {
 		senders = append(senders, s)
 	}
 	m.mu.Unlock()
+	var quiet sync.WaitGroup
 	for _, s := range senders {
-		s.quiesce(ctx)
+		quiet.Go(func() { s.quiesce(ctx) })
 	}
+	quiet.Wait()
 	m.cancel()
 	m.wg.Wait()
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

@@ -27,6 +27,9 @@ func (s *sender) wanted() {
 // takeOffered reads the transactions that other replicas took for this sender.
 // Questions that come while one is under way are answered together.
 func (s *sender) takeOffered() {
+	if s.m.ending() {
+		return // who takes over will find them
+	}
 	if s.taking {
 		s.takeAgain = true
 		return

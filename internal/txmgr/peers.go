@@ -65,6 +65,9 @@ const (
 func (m *Manager) watchShared() {
 	orphans := time.Now()
 	for sleep(m.ctx, offeredPoll) {
+		if m.ending() {
+			return // others will see to it
+		}
 		ids, err := m.db.OfferedSenders(m.ctx)
 		if err == nil && time.Since(orphans) >= m.ttl/4 {
 			var more []string
@@ -80,6 +83,13 @@ func (m *Manager) watchShared() {
 		}
 		m.takeUp(ids)
 	}
+}
+
+// ending reports whether the manager takes nothing new.
+func (m *Manager) ending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopping
 }
 
 // takeUp sees to senders that have work: ours look at their rows, the others

@@ -93,6 +93,7 @@ type sender struct {
 	takeAgain bool
 	try       bool  // somebody needs the lease
 	broken    error // the lease is gone: read everything again
+	leaving   bool  // the process stops, and nobody here waits any more: another one goes on
 	used      time.Time
 }
 
@@ -426,6 +427,9 @@ var errIdle = errors.New("idle")
 
 // restful reports whether a shared lease has not been needed for a while.
 func (s *sender) restful() bool {
+	if s.leaving && s.m.shared && !s.sending && len(s.waiters)+len(s.offers) == 0 {
+		return true
+	}
 	if !s.m.shared || s.busy() || len(s.waiters)+len(s.drains)+len(s.offers) > 0 {
 		s.used = time.Now()
 		return false
@@ -507,6 +511,10 @@ func (s *sender) quiesce(ctx context.Context) {
 			// another replica.
 			return len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0
 		})
+		if idle {
+			// Another replica need not wait until this process has ended.
+			s.post(func() { s.leaving = true })
+		}
 		if err != nil || idle {
 			return
 		}

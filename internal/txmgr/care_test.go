@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package txmgr
+
+import (
+	"context"
+	"math/big"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/hsmsigner/hsmsigner/internal/node"
+	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
+	"github.com/hsmsigner/hsmsigner/internal/store"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
+)
+
+// feesOpen is a transfer whose fees are left to us.
+func feesOpen(from int, wei int64) tx.Args {
+	args := transfer(from, wei)
+	args.MaxFeePerGas, args.MaxPriorityFeePerGas = nil, nil
+	return args
+}
+
+func caring() Settings {
+	set := fast()
+	set.BumpAfter = 50 * time.Millisecond
+	set.FeeCeiling = 10
+	return set
+}
+
+// No. 17: what blocks pass over is signed again with higher fees, both hashes
+// are watched, and the one that is mined is the transaction.
+func TestStuckTransactionGetsHigherFees(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, caring())
+	hash, err := r.send(feesOpen(0, 7))
+	r.must(err)
+	id := r.txID(hash)
+	base := new(big.Int).Mul(r.fees(id), big.NewInt(2))
+	r.chain.SetBaseFee(base) // too dear for it now
+	for range 40 {
+		r.mineSlowly(1)
+		if len(r.chain.Mined(addr(0))) > 0 {
+			break
+		}
+	}
+	r.waitFor("mined", func() bool { return r.values(0)[7] == 1 })
+	r.mineSlowly(3)
+	r.waitFor("confirmed", func() bool { return r.row(id).State == store.Confirmed })
+	row := r.row(id)
+	if row.Hash == hash {
+		t.Error("the first encoding was mined")
+	}
+	attempts, err := r.db.Attempts(context.Background(), id)
+	r.must(err)
+	if len(attempts) < 2 || attempts[1].Kind != store.BumpAttempt {
+		t.Errorf("attempts %+v", attempts)
+	}
+	for _, a := range attempts {
+		if want := map[bool]store.AttemptOutcome{true: store.Won, false: store.Lost}[a.Hash == row.Hash]; a.Outcome != want {
+			t.Errorf("attempt %s is %s, want %s", a.Kind, a.Outcome, want)
+		}
+	}
+	r.empty(0)
+}
+
+// Security scenario 8: fees never rise above the ceiling that was fixed at
+// acceptance, and never where the caller gave them.
+func TestFeesNeverRiseAboveTheCeiling(t *testing.T) {
+	set := caring()
+	set.FeeCeiling = 2
+	r := newRig(t, nodetest.Options{}, set)
+	given, err := r.send(transfer(0, 1))
+	r.must(err)
+	left, err := r.send(feesOpen(1, 2))
+	r.must(err)
+	ceiling := r.row(r.txID(left)).FeeCeiling
+	r.chain.SetBaseFee(new(big.Int).Mul(r.fees(r.txID(left)), big.NewInt(50)))
+	r.mineSlowly(25)
+	for _, raw := range r.chain.Pool(addr(0)) {
+		if raw.Hash() != given {
+			t.Error("fees that the caller gave were raised")
+		}
+	}
+	attempts, err := r.db.Attempts(context.Background(), r.txID(left))
+	r.must(err)
+	for _, a := range attempts[1:] {
+		unsigned, err := tx.DecodeUnsigned(a.Payload)
+		r.must(err)
+		if unsigned.GasFeeCap().Cmp(ceiling) > 0 {
+			t.Errorf("fee %s above the ceiling %s", unsigned.GasFeeCap(), ceiling)
+		}
+	}
+	if n := len(r.chain.Mined(addr(0))) + len(r.chain.Mined(addr(1))); n != 0 {
+		t.Errorf("%d mined", n)
+	}
+}
+
+// Where no blocks come a higher fee helps nobody.
+func TestNothingIsRaisedWhileNoBlocksCome(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, caring())
+	hash, err := r.send(feesOpen(0, 1))
+	r.must(err)
+	time.Sleep(400 * time.Millisecond)
+	attempts, err := r.db.Attempts(context.Background(), r.txID(hash))
+	r.must(err)
+	if len(attempts) != 1 {
+		t.Errorf("%d attempts", len(attempts))
+	}
+}
+
+// An operator's speed-up obeys the same ceiling, and says what may be paid.
+func TestSpeedUpByAnOperator(t *testing.T) {
+	set := fast()
+	set.FeeCeiling = 3
+	r := newRig(t, nodetest.Options{}, set)
+	hash, err := r.send(feesOpen(0, 1))
+	r.must(err)
+	id := r.txID(hash)
+	op := Operation{Action: SpeedUp, Tx: id, Fee: new(big.Int).Mul(r.fees(id), big.NewInt(100))}
+	if _, err := r.mgr.Operate(context.Background(), "", op); err == nil || !strings.Contains(err.Error(), "more than may be paid") {
+		t.Errorf("above the ceiling: %v", err)
+	}
+	op.Fee = new(big.Int).Mul(r.fees(id), big.NewInt(2))
+	_, err = r.mgr.Operate(context.Background(), "", op)
+	r.must(err)
+	r.waitFor("replaced in the pool", func() bool {
+		pool := r.chain.Pool(addr(0))
+		return len(pool) == 1 && pool[0].Hash() != hash && pool[0].GasFeeCap().Cmp(op.Fee) == 0
+	})
+	r.mineSlowly(4)
+	r.waitFor("confirmed", func() bool { return r.row(id).State == store.Confirmed })
+	if _, err := r.mgr.Operate(context.Background(), "", op); err == nil || !strings.Contains(err.Error(), "nothing to do") {
+		t.Errorf("final: %v", err)
+	}
+	r.checkChain(0, 1, nil)
+}
+
+// row reads a transaction.
+func (r *rig) row(id string) store.Tx {
+	r.t.Helper()
+	row, err := r.db.Tx(context.Background(), id)
+	r.must(err)
+	return row
+}
+
+// fees is what a transaction was accepted with, wei per gas.
+func (r *rig) fees(id string) *big.Int {
+	r.t.Helper()
+	unsigned, err := tx.DecodeUnsigned(r.row(id).Payload)
+	r.must(err)
+	return unsigned.GasFeeCap()
+}
+
+// outbox collects what hooks are told.
+type outbox struct {
+	mu    sync.Mutex
+	kicks int
+}
+
+func (o *outbox) Events(t store.Tx, hashes []common.Hash) []store.Event {
+	return []store.Event{{
+		ID: store.NewID(), Hook: "main/shop", Wallet: t.Wallet, Tx: t.ID,
+		Body: []byte(string(t.State)), Created: time.Now(), Due: time.Now(),
+	}}
+}
+
+func (o *outbox) Kick() {
+	o.mu.Lock()
+	o.kicks++
+	o.mu.Unlock()
+}
+
+// Every state change of a transaction is told once, in the commit that makes it.
+func TestStateChangesAreToldInOrder(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	box := &outbox{}
+	r.mgr.hooks = box
+	hash, err := r.send(transfer(0, 1))
+	r.must(err)
+	r.mineSlowly(4)
+	r.waitFor("confirmed", func() bool { return r.state(hash) == store.Confirmed })
+	r.chain.Fail(sendRaw, &nodetest.RPCError{Code: -32000, Message: "intrinsic gas too low: have 1, want 2"}, nodetest.Forever)
+	if _, err := r.send(transfer(0, 2)); err == nil {
+		t.Error("an impossible transaction was sent")
+	}
+	events, err := r.db.DueEvents(context.Background(), []string{"main/shop"}, time.Now().Add(time.Hour), 100)
+	r.must(err)
+	slices.SortFunc(events, func(a, b store.Event) int { return strings.Compare(a.ID, b.ID) })
+	var told []string
+	for _, e := range events {
+		told = append(told, string(e.Body))
+	}
+	if got := strings.Join(told, " "); got != "assigned sent mined confirmed assigned failed" {
+		t.Errorf("told: %s", got)
+	}
+	if box.kicks == 0 {
+		t.Error("nobody was woken")
+	}
+}
+
+// Nos. 22 and 23: a node that takes over gets everything unmined, in order,
+// before anything new.
+func TestNodeThatTakesOverGetsEverythingUnminedFirst(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	second := r.chain.AddEndpoint(t)
+	r.stop()
+	r.endpoints = []node.Endpoint{{URL: r.chain.URL()}, {URL: second.URL()}}
+	r.start()
+	var hashes []common.Hash
+	for i := range 5 {
+		h, err := r.send(transfer(0, int64(i)))
+		r.must(err)
+		hashes = append(hashes, h)
+	}
+	r.chain.RefuseConn(true)
+	r.chain.CutConnections()
+	r.waitFor("another node is asked", func() bool { return r.node.Generation() > 1 })
+	r.waitFor("it got everything", func() bool { return len(second.Sent()) >= 5 })
+	h, err := r.send(transfer(0, 9))
+	r.must(err)
+	hashes = append(hashes, h)
+	var order []common.Hash
+	for _, raw := range second.Sent() {
+		order = append(order, crypto.Keccak256Hash(raw))
+	}
+	last := -1
+	for _, h := range hashes {
+		at := slices.Index(order, h)
+		if at <= last {
+			t.Fatalf("order of sending: %v, want %v", order, hashes)
+		}
+		last = at
+	}
+}
