@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/replica"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -34,7 +36,7 @@ type replicas struct {
 
 // joinReplicas prepares to find and to answer the other replicas. wallet finds
 // one of ours by name. Call start when the manager is there.
-func joinReplicas(ctx context.Context, c *config.Config, db *store.DB, owner string, wallet func(name string) *servedWallet, live func(n int), log *slog.Logger) (*replicas, error) {
+func joinReplicas(ctx context.Context, c *config.Config, db *store.DB, owner string, wallet func(name string) *servedWallet, live func(n int), tracer trace.Tracer, log *slog.Logger) (*replicas, error) {
 	if !c.Database.Set() {
 		return nil, nil //nolint:nilnil // no replicas is no error
 	}
@@ -50,7 +52,7 @@ func joinReplicas(ctx context.Context, c *config.Config, db *store.DB, owner str
 		}
 	}
 	r.registry = replica.New(replica.Config{
-		Store: db, Owner: owner, URL: url, Version: version, Settings: fingerprint(c), Logger: log, Live: live,
+		Store: db, Owner: owner, URL: url, Version: version, Settings: fingerprint(c), Logger: log, Tracer: tracer, Live: live,
 		Snapshot: func(ctx context.Context, name string) {
 			if w := wallet(name); w != nil {
 				if err := w.keys.Reload(ctx); err != nil {

@@ -37,10 +37,15 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	defer func() { err = errors.Join(err, db.Close()) }()
 
 	owner := store.NewID() // of this process start, in leases and among replicas
+	spans, endTracing, err := openTracing(c.Tracing, owner, log)
+	if err != nil {
+		return err
+	}
+	defer endTracing()
 	var wallets []*servedWallet
 	others, err := joinReplicas(ctx, c, db, owner,
 		func(name string) *servedWallet { return walletCalled(wallets, name) },
-		func(n int) { shareQuota(wallets, n) }, log)
+		func(n int) { shareQuota(wallets, n) }, spans.Tracer(), log)
 	if err != nil {
 		return err
 	}
@@ -52,6 +57,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	manager := txmgr.New(txmgr.Config{
 		Store: db, Logger: log, Observer: registry, Owner: owner, Hooks: hooks.outbox(),
 		Shared: others != nil, Peers: others.peers(), LeaseTTL: c.Replica.Lease,
+		Tracer: spans.Tracer(),
 	})
 	wallets, closeWallets, err := openWallets(ctx, c, db, manager, registry, log)
 	defer func() { err = errors.Join(err, closeWallets()) }()
@@ -72,7 +78,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 			Sockets: c.RPC.Limits.Connections, Subscriptions: c.RPC.Limits.Subscriptions,
 		},
 		SendTimeout: c.RPC.Timeout + 15*time.Second,
-		Metrics:     registry, Logger: log,
+		Metrics:     registry, Tracer: spans.Tracer(), Logger: log,
 	})
 	if err != nil {
 		return err

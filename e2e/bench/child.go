@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,27 +12,30 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"strings"
+	"runtime/debug"
 	"time"
 
+	"github.com/hsmsigner/hsmsigner/e2e/bench/stub"
 	"github.com/hsmsigner/hsmsigner/e2e/harness"
 	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
 )
 
-// chainID of the stub node.
+// chainID of the stub nodes.
 const chainID = 1337
 
-// child is a process that this program starts of itself: "node ADDRESS" or "proxy
-// ADDRESS TARGET". It runs until it is killed.
-func child(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// child is a process that this program starts of itself: "stub ADDRESS", "feed
+// ADDRESS" or "proxy ADDRESS TARGET". It runs until it is killed.
+func child(ctx context.Context, args []string, stderr io.Writer) int {
 	var err error
 	switch {
-	case args[0] == "node" && len(args) == 2:
+	case args[0] == "stub" && len(args) == 2:
 		err = stubNode(ctx, args[1])
+	case args[0] == "feed" && len(args) == 2:
+		err = feedNode(ctx, args[1])
 	case args[0] == "proxy" && len(args) == 3:
 		err = bareProxy(ctx, args[1], args[2])
 	default:
-		err = errors.New("want node ADDRESS or proxy ADDRESS TARGET")
+		err = errors.New("want stub ADDRESS, feed ADDRESS or proxy ADDRESS TARGET")
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
@@ -43,13 +45,18 @@ func child(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func stubNode(ctx context.Context, address string) error {
+	debug.SetGCPercent(800) // its memory is nobody's concern, its time is
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return stub.New(chainID).Serve(ctx, l)
+}
+
+// feedNode is a node with WebSocket subscriptions, for what is not about speed.
+func feedNode(ctx context.Context, address string) error {
 	node, err := nodetest.Start(nodetest.Options{
-		ChainID:        chainID,
-		DefaultBalance: nodetest.Ether(1_000_000),
-		Interval:       100 * time.Millisecond,
-		GasLimit:       1_000_000_000,
-		AccountQueue:   1 << 16, // presigned transactions arrive in any order
-		Listen:         address,
+		ChainID: chainID, DefaultBalance: nodetest.Ether(1_000_000), Interval: time.Second, Listen: address,
 	})
 	if err != nil {
 		return err
@@ -76,37 +83,28 @@ func bareProxy(ctx context.Context, address, target string) error {
 	return nil
 }
 
+// own is a child of this program.
+type own struct {
+	*harness.Process
+	address string
+}
+
 // startSelf starts this program as a child and waits until it listens.
-func startSelf(h *host, role string, args ...string) (address string) {
+func startSelf(h *host, role string, args ...string) own {
 	self, err := os.Executable()
 	if err != nil {
 		h.Fatalf("%v", err)
 	}
-	address = harness.FreeAddress(h)
-	process := harness.Start(h, role, self, append([]string{role, address}, args...)...)
+	c := own{address: harness.FreeAddress(h)}
+	c.Process = harness.Start(h, role, self, append([]string{role, c.address}, args...)...)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
+		conn, err := net.Dial("tcp", c.address)
 		if err == nil {
 			conn.Close()
-			return address
+			return c
 		}
-		if process.Ended() || time.Now().After(end) {
-			h.Fatalf("%s does not listen on %s: %v\n%s", role, address, err, process.Output())
-		}
-	}
-}
-
-// machine says on what this was measured.
-func machine() string {
-	name := "unknown processor"
-	if f, err := os.Open("/proc/cpuinfo"); err == nil {
-		defer f.Close()
-		for s := bufio.NewScanner(f); s.Scan(); {
-			if k, v, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(k) == "model name" {
-				name = strings.TrimSpace(v)
-				break
-			}
+		if c.Ended() || time.Now().After(end) {
+			h.Fatalf("%s does not listen on %s: %v\n%s", role, c.address, err, c.Output())
 		}
 	}
-	return fmt.Sprintf("%d × %s", numCPU(), name)
 }

@@ -43,10 +43,17 @@ func (h *host) TempDir() string {
 	return dir
 }
 
-func (h *host) close() {
+// sweep runs the cleanups: what one part has started must not share the machine
+// with the next.
+func (h *host) sweep() {
 	for _, f := range slices.Backward(h.cleanups) {
 		f()
 	}
+	h.cleanups = nil
+}
+
+func (h *host) close() {
+	h.sweep()
 	if err := os.RemoveAll(h.base); err != nil {
 		h.Logf("bench: %v", err)
 	}

@@ -3,166 +3,138 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ethereum/go-ethereum/common"
 )
 
-func numCPU() int { return runtime.NumCPU() }
-
-// Sample is what one load against one target gave.
-type Sample struct {
-	Name      string        `json:"name"`
-	PerSecond float64       `json:"per_second"`
-	P50       time.Duration `json:"p50_ns"`
-	P99       time.Duration `json:"p99_ns"`
-	Count     int           `json:"count"`
-	CPU       time.Duration `json:"cpu_ns,omitempty"` // that the daemon used per request; 0: not known
+// target is what a load goes to. Requests are whole HTTP requests; connection i of
+// n sends numbers i, i+n, i+2n …, over and over, so that all get their turn, or
+// with Pinned number i alone.
+type target struct {
+	Addresses []string // connection i goes to number i
+	Requests  [][]byte
+	Conns     int
+	Pinned    bool
+	Hashes    bool // answers are transaction hashes, and kept
+	Once      bool // each request is sent once
 }
 
-// conn is one keep-alive HTTP connection. It does as little as possible itself,
-// since it shares the machine with what it measures.
-type conn struct {
-	net.Conn
-	in   *bufio.Reader
-	host string
-	body []byte
+// answers is what came of a load.
+type answers struct {
+	Length time.Duration
+	Took   []time.Duration // of each answer, ascending
+	Hashes []common.Hash
+	Served []int // answers by number of the request
 }
 
-func dialConn(address string) (*conn, error) {
-	c, err := net.Dial("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c, in: bufio.NewReader(c), host: address}, nil
-}
+func (a *answers) perSecond() float64 { return float64(len(a.Took)) / a.Length.Seconds() }
 
-// post sends one JSON-RPC request and returns its result. The slice is valid until
-// the next post.
-func (c *conn) post(body []byte) ([]byte, error) {
-	var head bytes.Buffer
-	fmt.Fprintf(&head, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", c.host, len(body))
-	head.Write(body)
-	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		return nil, err
-	}
-	if _, err := c.Write(head.Bytes()); err != nil {
-		return nil, err
-	}
-	reply, err := http.ReadResponse(c.in, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer reply.Body.Close()
-	c.body, err = appendAll(c.body[:0], reply.Body)
-	switch {
-	case err != nil:
-		return nil, err
-	case reply.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("status %d: %s", reply.StatusCode, c.body)
-	case !bytes.Contains(c.body, []byte(`"result"`)):
-		return nil, fmt.Errorf("answer %s", c.body)
-	}
-	return c.body, nil
-}
-
-func appendAll(b []byte, r io.Reader) ([]byte, error) {
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		n, err := r.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if errors.Is(err, io.EOF) {
-			return b, nil
-		}
+// load sends requests over all connections for the given time, closed-loop: each
+// connection sends its next request when it has the answer. Any failed request
+// fails the whole.
+func (t target) load(ctx context.Context, length time.Duration) (*answers, error) {
+	workers := make([]*client, t.Conns)
+	for i := range workers {
+		c, err := dialConn(t.Addresses[i%len(t.Addresses)])
 		if err != nil {
-			return b, err
-		}
-	}
-}
-
-// errDone ends the load of a connection that has nothing left to send.
-var errDone = errors.New("nothing left to send")
-
-// load lets n connections send one request after another for the given time. next
-// makes the body of a request; it is called concurrently, and may return errDone.
-// Any failed request fails the whole.
-func load(ctx context.Context, name, address string, n int, length time.Duration, next func() ([]byte, error)) (Sample, error) {
-	conns := make([]*conn, n)
-	for i := range conns {
-		c, err := dialConn(address)
-		if err != nil {
-			return Sample{}, fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
 		defer c.Close()
-		conns[i] = c
+		if err := c.SetDeadline(time.Now().Add(length + time.Minute)); err != nil {
+			return nil, err
+		}
+		workers[i] = &client{conn: c, t: t, i: i, served: make([]int, len(t.Requests))}
 	}
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		all   []time.Duration
-		first error
-	)
+	stop := context.AfterFunc(ctx, func() {
+		for _, w := range workers {
+			_ = w.conn.Close()
+		}
+	})
+	defer stop()
+	var wg sync.WaitGroup
 	started := time.Now()
 	end := started.Add(length)
-	for _, c := range conns {
-		wg.Go(func() {
-			took, err := c.until(ctx, end, next)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, took...)
-			if first == nil {
-				first = err
-			}
-		})
+	for _, w := range workers {
+		wg.Go(func() { w.err = w.until(end) })
 	}
 	wg.Wait()
-	if first != nil {
-		return Sample{}, fmt.Errorf("%s: %w", name, first)
+	sum := &answers{Length: time.Since(started), Served: make([]int, len(t.Requests))}
+	for _, w := range workers {
+		if w.err != nil {
+			return nil, errors.Join(ctx.Err(), w.err)
+		}
+		sum.Took = append(sum.Took, w.took...)
+		sum.Hashes = append(sum.Hashes, w.hashes...)
+		for i, n := range w.served {
+			sum.Served[i] += n
+		}
 	}
-	return summary(name, all, time.Since(started)), nil
+	slices.Sort(sum.Took)
+	return sum, nil
 }
 
-func (c *conn) until(ctx context.Context, end time.Time, next func() ([]byte, error)) ([]time.Duration, error) {
-	var took []time.Duration
-	for ctx.Err() == nil && time.Now().Before(end) {
-		body, err := next()
-		if errors.Is(err, errDone) {
-			return took, nil
+type client struct {
+	conn   *conn
+	t      target
+	i      int
+	took   []time.Duration
+	hashes []common.Hash
+	served []int
+	err    error
+}
+
+func (w *client) until(end time.Time) error {
+	w.took = make([]time.Duration, 0, 4096)
+	now := time.Now()
+	for at := w.i; now.Before(end); at += w.t.Conns {
+		if w.t.Pinned {
+			at = w.i
 		}
+		if w.t.Once && at >= len(w.t.Requests) {
+			return nil
+		}
+		n := at % len(w.t.Requests)
+		body, err := w.conn.do(w.t.Requests[n])
 		if err != nil {
-			return took, err
+			return err
 		}
-		started := time.Now()
-		if _, err := c.post(body); err != nil {
-			return took, err
+		if w.t.Hashes {
+			h, err := hashIn(body)
+			if err != nil {
+				return err
+			}
+			w.hashes = append(w.hashes, h)
 		}
-		took = append(took, time.Since(started))
+		then := now
+		now = time.Now()
+		w.took = append(w.took, now.Sub(then))
+		w.served[n]++
 	}
-	return took, ctx.Err()
+	return nil
 }
 
-func summary(name string, took []time.Duration, length time.Duration) Sample {
-	s := Sample{Name: name, Count: len(took), PerSecond: float64(len(took)) / length.Seconds()}
-	if len(took) > 0 {
-		slices.Sort(took)
-		s.P50, s.P99 = took[len(took)/2], took[len(took)*99/100]
+// hashIn reads the hash that is the result of an answer.
+func hashIn(body []byte) (h common.Hash, err error) {
+	_, rest, ok := bytes.Cut(body, []byte(`"result":"0x`))
+	if !ok || len(rest) < 2*len(h) {
+		return h, fmt.Errorf("no hash in the answer %s", body)
 	}
-	return s
+	_, err = hex.Decode(h[:], rest[:2*len(h)])
+	return h, err
 }
 
-// median returns the sample with the middle rate.
-func median(samples []Sample) Sample {
-	slices.SortFunc(samples, func(a, b Sample) int { return int(a.PerSecond - b.PerSecond) })
-	return samples[len(samples)/2]
+// quantile of ascending times.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures what the daemon costs: how many requests per second pass
-// through it, and how many transactions it signs and sends, beside the same load on
-// the node directly and beside a bare reverse proxy, all within one run on one
-// machine. Only the ratios mean something elsewhere.
+// Command bench measures what the daemon costs, beside what nobody gets around
+// (signing, syncing) and beside the least that could stand in its place, all within
+// one run on one machine. Only the ratios mean something elsewhere;
+// docs/performance.md explains them.
 //
-//	go run ./e2e/bench [-json file] [-dir folder] [-seconds n] [-only part]
+//	go run ./e2e/bench [-json file] [-dir folder] [-seconds n] [-rounds n] [-quiet share] [-only part,…] [-profile folder] [-full]
 //
-// The node is the stub of internal/node/nodetest in a process of its own: it
-// answers faster than a real node, so that the daemon's own cost shows. The load is
-// closed-loop: each connection sends its next request when it has the answer.
+// The node is the stub of e2e/bench/stub in a process of its own, which mines every
+// 100 ms and costs little, so that the daemon's own cost shows. The load is
+// closed-loop: each connection sends its next request when it has the answer. What
+// is compared takes turns, each number is the middle one of several rounds, and the
+// spread of the rounds and the processor time that strangers took stand beside it.
 package main
 
 import (
@@ -20,60 +22,98 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
-
-	"github.com/hsmsigner/hsmsigner/e2e/harness"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+type options struct {
+	json, dir, profile string
+	only               []string
+	length             time.Duration
+	rounds             int
+	quiet              float64
+	full               bool
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
-		case "node", "proxy": // what this program starts of itself
-			return child(ctx, args, stdout, stderr)
+		case "stub", "feed", "proxy": // what this program starts of itself
+			return child(ctx, args, stderr)
 		}
 	}
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	jsonFile := flags.String("json", "", "also write the results to this `file`")
-	dir := flags.String("dir", "", "`folder` for the daemon's database; its disk is measured too (default: the system's temporary folder)")
-	seconds := flags.Float64("seconds", 2, "length of one measurement, `s`")
-	only := flags.String("only", "", "measure one `part`: passthrough or send (default: both)")
-	if err := flags.Parse(args); err != nil {
-		return 2
-	}
-	if *seconds <= 0 || *seconds > 60 {
-		fmt.Fprintln(stderr, "bench: -seconds must be above 0 and at most 60")
-		return 2
-	}
-	if *only != "" && *only != "passthrough" && *only != "send" {
-		fmt.Fprintf(stderr, "bench: -only is %q; want passthrough or send\n", *only)
-		return 2
-	}
-	report, err := measure(ctx, *dir, *only, time.Duration(*seconds*float64(time.Second)), stderr)
-	if err == nil {
-		report.write(stdout)
-		if *jsonFile != "" {
-			err = report.save(*jsonFile)
-		}
-	}
+	o, err := parse(args, stderr)
 	if err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(stderr, "bench:", err)
+		}
+		return 2
+	}
+	if err := measure(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
 	}
 	return 0
 }
 
-// measure runs everything, and stops all processes before it returns.
-func measure(ctx context.Context, dir, only string, length time.Duration, log io.Writer) (report *Report, err error) {
-	h, err := newHost(dir, log)
+func parse(args []string, stderr io.Writer) (o options, err error) {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.json, "json", "", "also write the results to this `file`")
+	flags.StringVar(&o.dir, "dir", "", "`folder` for the databases; its disk is measured too (default: the system's temporary folder)")
+	flags.StringVar(&o.profile, "profile", "", "`folder` for processor and memory profiles of the daemon, which costs it some speed")
+	flags.BoolVar(&o.full, "full", false, "seed 10,000,000 stored transactions instead of 1,000,000; takes long, and 15 GB")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement")
+	flags.Float64Var(&o.quiet, "quiet", 0, "run a round again, up to ten times, in which others used more than this `share` of the machine, such as 0.1")
+	seconds := flags.Float64("seconds", 2, "length of one round, `s`")
+	only := flags.String("only", "", "measure these `parts` only, separated by commas: "+strings.Join(names, ", "))
+	if err := flags.Parse(args); err != nil {
+		return o, flag.ErrHelp
+	}
+	o.length = time.Duration(*seconds * float64(time.Second))
+	switch {
+	case *seconds < .1 || *seconds > 600:
+		return o, errors.New("-seconds must be at least 0.1 and at most 600")
+	case o.rounds < 1 || o.rounds > 100:
+		return o, errors.New("-rounds must be at least 1 and at most 100")
+	}
+	o.only = names
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
+	for _, name := range o.only {
+		if !slices.Contains(names, name) {
+			return o, fmt.Errorf("-only names the part %q: want one or more of %s", name, strings.Join(names, ", "))
+		}
+	}
+	return o, nil
+}
+
+// measure runs the parts, prints each when it is done, and stops all processes
+// before it returns.
+func measure(ctx context.Context, o options, out, log io.Writer) (err error) {
+	debug.SetGCPercent(800) // the load shares the machine with what it measures
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return err
+		}
+	}
+	h, err := newHost(o.dir, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		h.failed = err != nil || h.failed
@@ -85,27 +125,29 @@ func measure(ctx context.Context, dir, only string, length time.Duration, log io
 			err = errors.New(f.text)
 		}
 	}()
-	fmt.Fprintln(log, "building …")
-	bin, err := harness.Build(h.TempDir(), false)
-	if err != nil {
-		return nil, err
-	}
-	report = &Report{Machine: machine()}
-	fmt.Fprintln(log, "single costs …")
+	b := &bench{h: h, length: o.length, rounds: o.rounds, quiet: o.quiet, full: o.full, profile: o.profile}
+	report := &Report{Machine: machine(), At: time.Now().UTC(), Folder: h.base}
 	if report.Costs, err = singleCosts(h.TempDir()); err != nil {
-		return nil, err
+		return err
 	}
-	if only != "send" {
-		fmt.Fprintln(log, "pass-through …")
-		if report.PassThrough, err = passThrough(ctx, h, bin, length); err != nil {
-			return nil, err
+	b.costs = report.Costs
+	report.head(out)
+	for _, p := range parts() {
+		if !slices.Contains(o.only, p.name) {
+			continue
+		}
+		part := &Part{Name: p.name, Title: p.title}
+		if err := p.run(ctx, b, part); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		h.sweep()
+		part.write(out)
+		report.Parts = append(report.Parts, part)
+		if o.json != "" {
+			if err := report.save(o.json); err != nil {
+				return err
+			}
 		}
 	}
-	if only != "passthrough" {
-		fmt.Fprintln(log, "send …")
-		if report.Send, err = send(ctx, h, bin, 2*length); err != nil {
-			return nil, err
-		}
-	}
-	return report, nil
+	return nil
 }

@@ -102,7 +102,7 @@ func (e *endpoint) batchOnce(ctx context.Context, qs []*question, header http.He
 		}
 		body = appendRequest(body, first+uint64(i), q.method, q.params)
 	}
-	status, answer, err := e.post(ctx, append(body, ']'), header, repeat)
+	status, answer, err := e.post(ctx, append(body, ']'), header, e.c.limit(qs...), repeat)
 	if err != nil {
 		return false, failAll(qs, err)
 	}

@@ -5,11 +5,14 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
+
+	"github.com/ethereum/go-ethereum/common"
 )
 
 // Call is one question of a Batch, and its answer.
@@ -27,7 +30,7 @@ func (c *Client) Call(ctx context.Context, result any, method string, params ...
 }
 
 func (e *endpoint) call(ctx context.Context, result any, method string, params ...any) error {
-	q := &question{method: method}
+	q := &question{method: method, own: true}
 	var err error
 	if q.params, err = marshalParams(params); err != nil {
 		return fmt.Errorf("node: %s: parameters: %w", method, err)
@@ -50,7 +53,7 @@ func (e *endpoint) askAll(ctx context.Context, calls []*Call) error {
 		if err != nil {
 			return fmt.Errorf("node: %s: parameters: %w", call.Method, err)
 		}
-		qs[i] = &question{method: call.Method, params: params}
+		qs[i] = &question{method: call.Method, params: params, own: true}
 	}
 	e.batch(ctx, qs, nil)
 	var answered bool
@@ -68,6 +71,7 @@ func (e *endpoint) askAll(ctx context.Context, calls []*Call) error {
 type question struct {
 	method string
 	params []byte // JSON array or object, or nil
+	own    bool   // not a caller's, hence with an answer of known form
 	answer Response
 	err    error // no answer: one of our sentinels or the context's error
 }
@@ -83,18 +87,46 @@ func (q *question) decode(result any) error {
 	if result == nil || string(q.answer.Result) == "null" {
 		return nil
 	}
-	if raw, ok := result.(*json.RawMessage); ok {
-		*raw = q.answer.Result
-		return nil
-	}
-	if err := json.Unmarshal(q.answer.Result, result); err != nil {
+	if err := unmarshal(q.answer.Result, result); err != nil {
 		var f *fault
-		if errors.As(err, &f) {
-			return fmt.Errorf("node: %s: %w", q.method, f)
+		if !errors.As(err, &f) {
+			err = errForm()
 		}
-		return fmt.Errorf("node: %s: %w", q.method, badResponse("result of an unexpected form"))
+		return fmt.Errorf("node: %s: %w", q.method, err)
 	}
 	return nil
+}
+
+// unmarshal is json.Unmarshal. The text is known to be JSON, so that for our
+// own types its check, and its reflection, are left out.
+func unmarshal(text json.RawMessage, result any) error {
+	switch r := result.(type) {
+	case *json.RawMessage:
+		*r = text
+		return nil
+	case json.Unmarshaler:
+		return r.UnmarshalJSON(text)
+	case **Uint64:
+		return fresh(r, text)
+	case **Big:
+		return fresh(r, text)
+	case **Head:
+		return fresh(r, text)
+	case **Block:
+		return fresh(r, text)
+	case **Receipt:
+		return fresh(r, text)
+	default:
+		return json.Unmarshal(text, result)
+	}
+}
+
+func fresh[T any, P interface {
+	*T
+	json.Unmarshaler
+}](into **T, text json.RawMessage) error {
+	*into = new(T)
+	return P(*into).UnmarshalJSON(text)
 }
 
 func marshalParams(params any) ([]byte, error) {
@@ -102,20 +134,54 @@ func marshalParams(params any) ([]byte, error) {
 	case nil:
 		return nil, nil
 	case []any:
-		if len(p) == 0 {
-			return nil, nil
-		}
+		return marshalList(p)
 	case json.RawMessage:
 		return p, nil
 	}
 	return json.Marshal(params)
 }
 
+// marshalList is json.Marshal, faster for the few types that most questions
+// are made of.
+func marshalList(list []any) ([]byte, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	b := append(make([]byte, 0, 96), '[')
+	for i, v := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		switch v := v.(type) {
+		case string:
+			b = appendString(b, v)
+		case bool:
+			b = strconv.AppendBool(b, v)
+		case common.Hash:
+			b = appendHex(b, v[:])
+		case common.Address:
+			b = appendHex(b, v[:])
+		default:
+			text, err := json.Marshal(v)
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, text...)
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func appendHex(b, data []byte) []byte {
+	b = hex.AppendEncode(append(b, `"0x`...), data)
+	return append(b, '"')
+}
+
 // single asks one question in a request of its own.
 func (e *endpoint) single(ctx context.Context, q *question, header http.Header) {
 	id := e.lastID.Add(1)
 	body := appendRequest(make([]byte, 0, len(q.params)+96), id, q.method, q.params)
-	status, answer, err := e.post(ctx, body, header, repeatable(q.method))
+	status, answer, err := e.post(ctx, body, header, e.c.limit(q), repeatable(q.method))
 	if err != nil {
 		q.err = err
 		return

@@ -77,6 +77,7 @@ type Client struct {
 	endpoints []*endpoint // in configured order; at least one
 	current   atomic.Pointer[tenure]
 	pin       pin
+	memory    *memory
 	feed      *feed
 	monitor   *monitor // nil: there is only one endpoint
 	closed    chan struct{}
@@ -112,7 +113,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, log: cfg.Logger, closed: make(chan struct{})}
+	c := &Client{cfg: cfg, log: cfg.Logger, memory: newMemory(), closed: make(chan struct{})}
 	c.pin.id.Store(cfg.ChainID)
 	for _, in := range list {
 		e, err := newEndpoint(c, in)
@@ -176,7 +177,10 @@ func (c *Client) Close() {
 		}
 		c.feed.close()
 		for _, e := range c.endpoints {
-			e.http.CloseIdleConnections()
+			e.transport.CloseIdleConnections()
+			if e.wire != nil {
+				e.wire.close()
+			}
 		}
 	})
 }

@@ -283,7 +283,7 @@ func TestAnnouncedLengthIsNotBelieved(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range 20 {
-		if err := c.Call(ctx(t), nil, "eth_sendRawTransaction"); !errors.Is(err, node.ErrUnavailable) {
+		if err := c.Call(ctx(t), nil, "eth_getLogs"); !errors.Is(err, node.ErrUnavailable) {
 			t.Fatal(err)
 		}
 	}

@@ -36,21 +36,23 @@ type Endpoint struct {
 // endpoint is an Endpoint in use: its connections, and what was learnt of the
 // node behind it. A call runs wholly on one endpoint.
 type endpoint struct {
-	c       *Client
-	name    string
-	url     string
-	wsURL   string
-	host    string      // Host header, if it is not the URL's
-	header  http.Header // of every request; read-only
-	http    *http.Client
-	lastID  atomic.Uint64
-	batches batchLimit
-	missing missingMethods
-	verify  coalescer
-	stats   recorder
-	scratch scratch
-	newest  atomic.Uint64 // height of the newest block that it was seen to have
-	watch   *watch        // nil: the only endpoint
+	c      *Client
+	name   string
+	url    string
+	wsURL  string
+	host   string      // Host header, if it is not the URL's
+	header http.Header // of every request; read-only
+	// A plain http address is spoken to over wire; everything else, and what
+	// wire does not do, goes over transport.
+	wire      *wire
+	transport *http.Transport
+	lastID    atomic.Uint64
+	batches   batchLimit
+	missing   missingMethods
+	verify    coalescer
+	stats     recorder
+	newest    atomic.Uint64 // height of the newest block that it was seen to have
+	watch     *watch        // nil: the only endpoint
 }
 
 func newEndpoint(c *Client, in Endpoint) (*endpoint, error) {
@@ -69,20 +71,17 @@ func newEndpoint(c *Client, in Endpoint) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node websocket url: %w", err)
 	}
+	dialer := &net.Dialer{Timeout: min(c.cfg.Timeout, 5*time.Second), KeepAlive: 15 * time.Second, Control: in.DialControl}
 	e := &endpoint{
-		c:      c,
-		name:   in.Name,
-		url:    u.String(),
-		wsURL:  wsURL,
-		host:   in.Headers["Host"],
-		header: baseHeader(in),
-		http: &http.Client{
-			Transport: transport(in, c.cfg.Timeout),
-			// A redirect would carry credentials and transactions to a place
-			// nobody configured.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		c:         c,
+		name:      in.Name,
+		url:       u.String(),
+		wsURL:     wsURL,
+		host:      in.Headers["Host"],
+		header:    baseHeader(in),
+		transport: transport(in, dialer, c.cfg.Timeout),
 	}
+	e.wire = newWire(u, e, dialer)
 	e.verify.check = e.checkChain
 	return e, nil
 }
@@ -132,16 +131,14 @@ func baseHeader(in Endpoint) http.Header {
 	}
 	h.Set("User-Agent", "hsmsigner")
 	h.Set("Content-Type", "application/json")
-	h.Set("Accept", "application/json")
 	return h
 }
 
-func transport(in Endpoint, timeout time.Duration) *http.Transport {
+func transport(in Endpoint, dialer *net.Dialer, timeout time.Duration) *http.Transport {
 	t := in.TLS
 	if t == nil {
 		t = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	dialer := &net.Dialer{Timeout: min(timeout, 5*time.Second), KeepAlive: 15 * time.Second, Control: in.DialControl}
 	return &http.Transport{
 		Proxy:                  nil, // never from the environment
 		DialContext:            dialer.DialContext,
@@ -152,10 +149,8 @@ func transport(in Endpoint, timeout time.Duration) *http.Transport {
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConns:           512,
 		MaxIdleConnsPerHost:    256,
-		MaxConnsPerHost:        1024, // beyond that, requests wait for their turn until their deadline
-		// Shorter than the idle timeout of geth (120 s) and of most proxies,
-		// so that we seldom write into a connection that is being closed.
-		IdleConnTimeout: 30 * time.Second,
+		MaxConnsPerHost:        maxConns,
+		IdleConnTimeout:        idleTimeout,
 		// Also the guard against a compressed answer that grows without end.
 		DisableCompression: true,
 		ForceAttemptHTTP2:  strings.HasPrefix(in.URL, "https:"),

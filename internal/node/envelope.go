@@ -174,6 +174,7 @@ func parseBatch(body []byte, limit int) (list []envelope, single *envelope, err 
 	if s.byte(']') {
 		return nil, nil, badResponse("empty answer to a batch")
 	}
+	list = make([]envelope, 0, min(limit, maxBatchCalls))
 	for {
 		if len(list) == limit {
 			return nil, nil, badResponse("more answers than questions")

@@ -166,9 +166,12 @@ func (f *feed) moved() {
 func (f *feed) dial(ctx context.Context, e *endpoint) (*websocket.Conn, error) {
 	header := e.header.Clone()
 	header.Del("Content-Type")
-	header.Del("Accept")
 	conn, resp, err := websocket.Dial(ctx, e.wsURL, &websocket.DialOptions{
-		HTTPClient: e.http,
+		HTTPClient: &http.Client{
+			Transport: e.transport,
+			// A redirect would carry credentials to a place nobody configured.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 		HTTPHeader: header,
 		Host:       e.host,
 	})

@@ -24,40 +24,59 @@ type Head struct {
 	ExcessBlobGas *uint64 // EIP-4844; nil: the chain has no blobs
 }
 
-// UnmarshalJSON reads a block or header as the node sends it.
-func (h *Head) UnmarshalJSON(b []byte) error {
-	var w struct {
-		Number        *Uint64      `json:"number"`
-		Hash          *common.Hash `json:"hash"`
-		ParentHash    common.Hash  `json:"parentHash"`
-		Timestamp     Uint64       `json:"timestamp"`
-		BaseFee       *Big         `json:"baseFeePerGas"`
-		GasLimit      Uint64       `json:"gasLimit"`
-		GasUsed       Uint64       `json:"gasUsed"`
-		ExcessBlobGas *Uint64      `json:"excessBlobGas"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
-		return err
-	}
-	if w.Number == nil {
-		return badResponse("block without a number")
-	}
-	*h = Head{
-		Number:     uint64(*w.Number),
-		ParentHash: w.ParentHash,
-		Time:       uint64(w.Timestamp),
-		BaseFee:    w.BaseFee.Int(),
-		GasLimit:   uint64(w.GasLimit),
-		GasUsed:    uint64(w.GasUsed),
-	}
-	if w.Hash != nil {
-		h.Hash = *w.Hash
-	}
-	if w.ExcessBlobGas != nil {
-		excess := uint64(*w.ExcessBlobGas)
-		h.ExcessBlobGas = &excess
+// blockText is the members of a block that are read.
+type blockText struct {
+	number, hash, parent, time, baseFee, gasLimit, gasUsed, excess, transactions []byte
+}
+
+func (t *blockText) slot(name []byte) *[]byte {
+	switch string(name) {
+	case "number":
+		return &t.number
+	case "hash":
+		return &t.hash
+	case "parentHash":
+		return &t.parent
+	case "timestamp":
+		return &t.time
+	case "baseFeePerGas":
+		return &t.baseFee
+	case "gasLimit":
+		return &t.gasLimit
+	case "gasUsed":
+		return &t.gasUsed
+	case "excessBlobGas":
+		return &t.excess
+	case "transactions":
+		return &t.transactions
 	}
 	return nil
+}
+
+func (t *blockText) head() (Head, error) {
+	var r reading
+	h := Head{
+		Number: r.uint64(t.number), Hash: r.hash(t.hash), ParentHash: r.hash(t.parent), Time: r.uint64(t.time),
+		BaseFee: r.big(t.baseFee), GasLimit: r.uint64(t.gasLimit), GasUsed: r.uint64(t.gasUsed),
+	}
+	if !absent(t.excess) {
+		excess := r.uint64(t.excess)
+		h.ExcessBlobGas = &excess
+	}
+	if r.err == nil && absent(t.number) {
+		r.err = badResponse("block without a number")
+	}
+	return h, r.err
+}
+
+// UnmarshalJSON reads a block or header as the node sends it.
+func (h *Head) UnmarshalJSON(b []byte) error {
+	var t blockText
+	err := pickAll(b, &t)
+	if err == nil {
+		*h, err = t.head()
+	}
+	return err
 }
 
 // Block is a header with the hashes of its transactions, in order.
@@ -68,17 +87,29 @@ type Block struct {
 
 // UnmarshalJSON reads a block whose transactions are hashes.
 func (b *Block) UnmarshalJSON(text []byte) error {
-	if err := b.Head.UnmarshalJSON(text); err != nil {
+	var t blockText
+	if err := pickAll(text, &t); err != nil {
 		return err
 	}
-	var w struct {
-		Transactions []common.Hash `json:"transactions"`
-	}
-	if err := json.Unmarshal(text, &w); err != nil {
+	head, err := t.head()
+	if err != nil {
 		return err
 	}
-	b.Transactions = w.Transactions
-	return nil
+	*b = Block{Head: head}
+	if absent(t.transactions) {
+		return nil
+	}
+	const each = len(`"0x",`) + 2*common.HashLength
+	b.Transactions = make([]common.Hash, 0, len(t.transactions)/each+1)
+	return items(t.transactions, func(i int) (int, error) {
+		var h common.Hash
+		end := min(i+each-1, len(t.transactions))
+		if !fixed(h[:], t.transactions[i:end]) {
+			return 0, errForm()
+		}
+		b.Transactions = append(b.Transactions, h)
+		return end, nil
+	})
 }
 
 // HeadAt returns the block at a tag: latest, pending, safe, finalized or

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,49 +30,121 @@ type Receipt struct {
 	Raw               json.RawMessage // the whole receipt, byte for byte
 }
 
-// UnmarshalJSON reads a receipt as the node sends it.
-func (r *Receipt) UnmarshalJSON(b []byte) error {
-	var w struct {
-		TxHash            *common.Hash    `json:"transactionHash"`
-		Index             Uint64          `json:"transactionIndex"`
-		BlockHash         *common.Hash    `json:"blockHash"`
-		BlockNumber       *Uint64         `json:"blockNumber"`
-		From              common.Address  `json:"from"`
-		To                *common.Address `json:"to"`
-		ContractAddress   *common.Address `json:"contractAddress"`
-		Status            *Uint64         `json:"status"`
-		Root              string          `json:"root"`
-		GasUsed           Uint64          `json:"gasUsed"`
-		EffectiveGasPrice *Big            `json:"effectiveGasPrice"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
-		return err
-	}
-	if w.TxHash == nil || w.BlockHash == nil || w.BlockNumber == nil {
-		return badResponse("receipt without hash or block")
-	}
-	status := uint64(1)
-	switch {
-	case w.Status != nil && *w.Status <= 1:
-		status = uint64(*w.Status)
-	case w.Status != nil || w.Root == "":
-		return badResponse("receipt without a valid status")
-	}
-	*r = Receipt{
-		TxHash:            *w.TxHash,
-		Index:             uint64(w.Index),
-		BlockHash:         *w.BlockHash,
-		BlockNumber:       uint64(*w.BlockNumber),
-		From:              w.From,
-		To:                w.To,
-		ContractAddress:   w.ContractAddress,
-		Status:            status,
-		GasUsed:           uint64(w.GasUsed),
-		EffectiveGasPrice: w.EffectiveGasPrice.Int(),
-		Raw:               append(json.RawMessage(nil), b...),
+// receiptText is the members of a receipt that are read.
+type receiptText struct {
+	tx, index, block, number, from, to, contract, status, root, gasUsed, price []byte
+}
+
+func (t *receiptText) slot(name []byte) *[]byte {
+	switch string(name) {
+	case "transactionHash":
+		return &t.tx
+	case "transactionIndex":
+		return &t.index
+	case "blockHash":
+		return &t.block
+	case "blockNumber":
+		return &t.number
+	case "from":
+		return &t.from
+	case "to":
+		return &t.to
+	case "contractAddress":
+		return &t.contract
+	case "status":
+		return &t.status
+	case "root":
+		return &t.root
+	case "gasUsed":
+		return &t.gasUsed
+	case "effectiveGasPrice":
+		return &t.price
 	}
 	return nil
 }
+
+// place reads what every receipt must have.
+func (t *receiptText) place() (tx, block common.Hash, err error) {
+	var r reading
+	tx, block = r.hash(t.tx), r.hash(t.block)
+	if r.err == nil && (absent(t.tx) || absent(t.block) || absent(t.number)) {
+		r.err = badResponse("receipt without hash or block")
+	}
+	return tx, block, r.err
+}
+
+// receipt reads all. text is the whole receipt.
+func (t *receiptText) receipt(text []byte) (*Receipt, error) {
+	tx, block, err := t.place()
+	if err != nil {
+		return nil, err
+	}
+	var r reading
+	rc := &Receipt{
+		TxHash: tx, Index: r.uint64(t.index), BlockHash: block, BlockNumber: r.uint64(t.number),
+		To: r.address(t.to), ContractAddress: r.address(t.contract), Status: 1,
+		GasUsed: r.uint64(t.gasUsed), EffectiveGasPrice: r.big(t.price),
+	}
+	if !absent(t.from) && !fixed(rc.From[:], t.from) {
+		r.fail(errForm())
+	}
+	switch {
+	case !absent(t.status):
+		rc.Status = r.uint64(t.status)
+	case len(t.root) < 3 || t.root[0] != '"': // a state root, before EIP-658
+		r.fail(badResponse("receipt without a valid status"))
+	}
+	if rc.Status > 1 {
+		r.fail(badResponse("receipt without a valid status"))
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	rc.Raw = append(json.RawMessage(nil), text...)
+	return rc, nil
+}
+
+// UnmarshalJSON reads a receipt as the node sends it.
+func (r *Receipt) UnmarshalJSON(b []byte) error {
+	var t receiptText
+	err := pickAll(b, &t)
+	if err != nil {
+		return err
+	}
+	read, err := t.receipt(b)
+	if err == nil {
+		*r = *read
+	}
+	return err
+}
+
+// scanReceipts reads the receipts of a block, and decodes those that are
+// wanted. Of the others it makes sure that they are receipts of that block.
+func scanReceipts(text []byte, block common.Hash, want func(common.Hash) bool) (list []*Receipt, err error) {
+	err = items(text, func(i int) (int, error) {
+		var t receiptText
+		end, err := pick(text, i, &t)
+		if err != nil {
+			return 0, err
+		}
+		tx, of, err := t.place()
+		if err != nil {
+			return 0, err
+		}
+		if of != block {
+			return 0, errOtherBlock()
+		}
+		if want != nil && !want(tx) {
+			return end, nil
+		}
+		r, err := t.receipt(text[i:end])
+		list = append(list, r)
+		return end, err
+	})
+	return list, err
+}
+
+func errOtherBlock() error { return badResponse("receipt of another block") }
 
 // Receipt returns the receipt of a mined transaction, or nil if the node has
 // none for this hash.
@@ -109,17 +182,22 @@ func (e *endpoint) receipts(ctx context.Context, hashes []common.Hash) ([]*Recei
 // node no longer has the block. Where eth_getBlockReceipts is missing, which is
 // remembered, it asks for the block and then for each receipt.
 func (c *Client) BlockReceipts(ctx context.Context, block common.Hash) ([]*Receipt, error) {
+	return c.ReceiptsIn(ctx, block, nil)
+}
+
+// ReceiptsIn is BlockReceipts for the transactions that are wanted, by their
+// hashes; nil means all. The others are not decoded, nor asked for one by one.
+func (c *Client) ReceiptsIn(ctx context.Context, block common.Hash, want func(tx common.Hash) bool) ([]*Receipt, error) {
 	const method = "eth_getBlockReceipts"
 	e := c.active()
 	if e.missing.has(method) {
-		return e.blockReceiptsOneByOne(ctx, block)
+		return e.receiptsOneByOne(ctx, block, want)
 	}
-	var list []*Receipt
 	var raw json.RawMessage
 	err := e.call(ctx, &raw, method, block)
 	if IsMissingMethod(err) {
 		e.missing.add(method)
-		return e.blockReceiptsOneByOne(ctx, block)
+		return e.receiptsOneByOne(ctx, block, want)
 	}
 	if err == nil && raw == nil {
 		err = fmt.Errorf("node: %s: %w", method, ErrNotFound)
@@ -127,34 +205,34 @@ func (c *Client) BlockReceipts(ctx context.Context, block common.Hash) ([]*Recei
 	if err != nil {
 		return nil, err
 	}
-	q := question{method: method, answer: Response{Result: raw}}
-	if err := q.decode(&list); err != nil {
-		return nil, err
+	list, err := scanReceipts(raw, block, want)
+	if err != nil {
+		return nil, fmt.Errorf("node: %s: %w", method, err)
 	}
-	return list, belongTo(list, block, method)
+	return list, nil
 }
 
-func (e *endpoint) blockReceiptsOneByOne(ctx context.Context, hash common.Hash) ([]*Receipt, error) {
+func (e *endpoint) receiptsOneByOne(ctx context.Context, hash common.Hash, want func(common.Hash) bool) ([]*Receipt, error) {
 	b, err := e.blockByHash(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
-	list, err := e.receipts(ctx, b.Transactions)
+	txs := b.Transactions
+	if want != nil {
+		txs = slices.DeleteFunc(txs, func(tx common.Hash) bool { return !want(tx) })
+	}
+	list, err := e.receipts(ctx, txs)
 	if err != nil {
 		return nil, err
 	}
-	return list, belongTo(list, hash, "eth_getTransactionReceipt")
-}
-
-// belongTo refuses receipts of another block: one that left the chain between
-// two questions, or a node that ignores the hash.
-func belongTo(list []*Receipt, block common.Hash, method string) error {
+	// One that left the chain between two questions, or a node that ignores
+	// the hash.
 	for _, r := range list {
-		if r == nil || r.BlockHash != block {
-			return fmt.Errorf("node: %s: %w", method, badResponse("receipt of another block"))
+		if r == nil || r.BlockHash != hash {
+			return nil, fmt.Errorf("node: eth_getTransactionReceipt: %w", errOtherBlock())
 		}
 	}
-	return nil
+	return list, nil
 }
 
 // Known reports for each hash whether the node has the transaction, mined or

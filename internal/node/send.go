@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 )
@@ -21,20 +20,28 @@ import (
 // rest is not sent and gets the same error.
 func (c *Client) SendRaw(ctx context.Context, raws [][]byte) []error {
 	const method = "eth_sendRawTransaction"
+	size := 0
+	for _, raw := range raws {
+		size += 2*len(raw) + len(`["0x"]`)
+	}
+	text := make([]byte, 0, size)
+	questions := make([]question, len(raws))
 	qs := make([]*question, len(raws))
 	for i, raw := range raws {
-		params := make([]byte, 0, 2*len(raw)+6)
-		params = append(params, '[', '"')
-		params = append(params, hexutil.Encode(raw)...)
-		qs[i] = &question{method: method, params: append(params, '"', ']')}
+		start := len(text)
+		text = append(appendHex(append(text, '['), raw), ']')
+		questions[i] = question{method: method, params: text[start:len(text):len(text)], own: true}
+		qs[i] = &questions[i]
 	}
 	c.active().batch(ctx, qs, nil)
 	errs := make([]error, len(raws))
 	for i, q := range qs {
 		var hash common.Hash
-		switch err := q.decode(&hash); {
+		switch err := q.decode(nil); {
 		case err != nil:
 			errs[i] = err
+		case !fixed(hash[:], q.answer.Result):
+			errs[i] = fmt.Errorf("node: %s: %w", method, errForm())
 		case hash != txHash(raws[i]):
 			errs[i] = fmt.Errorf("node: %s: %w", method, badResponse("hash of another transaction"))
 		}

@@ -61,6 +61,8 @@ type reply struct {
 	Pending bool          `json:"pending,omitempty"` // the outcome is not known yet
 	Unknown bool          `json:"unknown,omitempty"` // the asked one does not run the sender
 	Missing bool          `json:"missing,omitempty"` // there is no such transaction
+	// Busy refuses a request for load; nothing was stored.
+	Busy *txmgr.BusyError `json:"busy,omitempty"`
 }
 
 // Await asks the holder of a lease for the outcome of a transaction.
@@ -90,6 +92,8 @@ func (a reply) err(tx string) error {
 		return txmgr.ErrNoSender
 	case a.Missing:
 		return fmt.Errorf("%w: transaction %s", store.ErrNotFound, tx)
+	case a.Busy != nil:
+		return a.Busy
 	case a.Pending:
 		return &txmgr.PendingError{TxID: tx}
 	case a.Failure != "":
@@ -113,6 +117,7 @@ func (c *Client) ask(ctx context.Context, owner, path string, q question) (reply
 	}
 	r.Header.Set("Authorization", "Bearer "+peer.Token)
 	r.Header.Set("Content-Type", "application/json")
+	carry(ctx, r.Header)
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return reply{}, fmt.Errorf("%w: %w", txmgr.ErrPeer, err)

@@ -21,6 +21,7 @@ const maxWait = 15 * time.Minute
 
 // Manager answers for the senders of this process; *txmgr.Manager.
 type Manager interface {
+	Take(sender string, items []txmgr.Handover, taken func(), outcome func(i int, hash common.Hash, err error)) error
 	Outcome(ctx context.Context, sender, tx string, deadline time.Time) (common.Hash, error)
 	OperateHere(ctx context.Context, sender string, op txmgr.Operation) (txmgr.Report, error)
 }
@@ -29,6 +30,7 @@ type Manager interface {
 // token gets 401 and nothing else.
 func (r *Registry) Handler(m Manager) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /replica/v1/submit", r.submit(m))
 	mux.HandleFunc("POST /replica/v1/await", r.answer(func(ctx context.Context, q question) reply {
 		wait := min(time.Duration(q.MS)*time.Millisecond, maxWait)
 		hash, err := m.Outcome(ctx, q.Sender, q.Tx, time.Now().Add(wait))
@@ -49,9 +51,8 @@ func (r *Registry) Handler(m Manager) http.Handler {
 }
 
 func (r *Registry) answer(do func(context.Context, question) reply) http.HandlerFunc {
-	want := []byte("Bearer " + r.token)
 	return func(w http.ResponseWriter, request *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(request.Header.Get("Authorization")), want) != 1 {
+		if !r.known(request) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -61,15 +62,24 @@ func (r *Registry) answer(do func(context.Context, question) reply) http.Handler
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		a := do(request.Context(), q)
+		ctx, end := r.span(request)
+		a := do(ctx, q)
+		end(a)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(a) // the peer has gone, if anything
 	}
 }
 
+// known reports whether the caller is a replica that has read our row.
+func (r *Registry) known(request *http.Request) bool {
+	shown := []byte(request.Header.Get("Authorization"))
+	return subtle.ConstantTimeCompare(shown, []byte("Bearer "+r.token)) == 1
+}
+
 // failed words an error for a peer.
 func failed(err error) reply {
 	var pending *txmgr.PendingError
+	var busy *txmgr.BusyError
 	switch {
 	case err == nil:
 		return reply{}
@@ -79,6 +89,8 @@ func failed(err error) reply {
 		return reply{Missing: true}
 	case errors.As(err, &pending):
 		return reply{Pending: true}
+	case errors.As(err, &busy):
+		return reply{Busy: busy}
 	}
 	return reply{Failure: txmgr.EncodeFailure(err)}
 }

@@ -23,6 +23,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -47,6 +49,7 @@ type Config struct {
 	Version  string // of the program
 	Settings string // fingerprint of what has to be the same everywhere
 	Logger   *slog.Logger
+	Tracer   trace.Tracer // of a span for what a traced peer asks; nil: none
 
 	// Snapshot is told when another replica has stored other accounts for a
 	// wallet; nil: nobody.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/strictjson"
 	"github.com/hsmsigner/hsmsigner/internal/txmgr"
@@ -16,6 +18,7 @@ import (
 type item struct {
 	req    request
 	method *method
+	span   trace.Span // nil if it is not traced
 	result []byte
 	err    *Error
 }
@@ -44,9 +47,10 @@ func (c *call) batch(ctx context.Context, elems []strictjson.Value) ([]byte, *Er
 		}
 		m, err := c.lookup(&it.req)
 		it.method = m
+		it.span = c.spanOf(ctx, m, start)
 		switch {
 		case err != nil:
-			it.err = c.finish(ctx, m, err, start)
+			it.err = c.finish(it.in(ctx), m, err, start)
 		case m.begin != nil:
 			sends = append(sends, it)
 		case m.forwards(c, &it.req):
@@ -74,9 +78,9 @@ func (c *call) sendAll(ctx context.Context, items []*item, start time.Time) {
 	waits := make([]wait, len(items))
 	order := new(txmgr.Order)
 	for i, it := range items {
-		w, err := c.begin(ctx, it.method, &it.req, order)
+		w, err := c.begin(it.in(ctx), it.method, &it.req, order)
 		if err != nil {
-			it.err = c.finish(ctx, it.method, err, start)
+			it.err = c.finish(it.in(ctx), it.method, err, start)
 			continue
 		}
 		waits[i] = w
@@ -86,7 +90,7 @@ func (c *call) sendAll(ctx context.Context, items []*item, start time.Time) {
 	for i, it := range items {
 		if waits[i] != nil {
 			result, err := c.await(ctx, waits[i])
-			it.result, it.err = result, c.finish(ctx, it.method, err, start)
+			it.result, it.err = result, c.finish(it.in(ctx), it.method, err, start)
 		}
 	}
 }
@@ -111,7 +115,7 @@ func (c *call) forwardAll(ctx context.Context, items []*item, start time.Time) {
 		if err == nil {
 			it.result, err = it.method.settle(c.door, calls[i].Response)
 		}
-		it.err = c.finish(ctx, it.method, err, start)
+		it.err = c.finish(it.in(ctx), it.method, err, start)
 	}
 }
 
@@ -123,6 +127,7 @@ func (c *call) runAll(ctx context.Context, items []*item, start time.Time) {
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
+			ctx := it.in(ctx)
 			result, err := c.run(ctx, it.method, &it.req)
 			it.result, it.err = result, c.finish(ctx, it.method, err, start)
 		})

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 )
 
@@ -44,6 +46,7 @@ type Config struct {
 	CallTimeout time.Duration
 
 	Metrics Metrics      // nil: none
+	Tracer  trace.Tracer // of a span per request; nil: none
 	Logger  *slog.Logger // nil: silent
 }
 

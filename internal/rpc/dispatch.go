@@ -70,6 +70,7 @@ func (c *call) single(ctx context.Context, v strictjson.Value) (r request, resul
 func (c *call) one(ctx context.Context, r *request) (result []byte, e *Error) {
 	start := time.Now()
 	m, err := c.lookup(r)
+	ctx = c.span(ctx, m, start)
 	if err == nil {
 		switch {
 		case m.begin != nil:
@@ -99,6 +100,7 @@ func (c *call) finish(ctx context.Context, m *method, err error, start time.Time
 		code = e.Code
 	}
 	c.server.metrics.Request(c.door.Name, name, c.transport(), code, time.Since(start))
+	c.spanEnd(ctx, code)
 	return e
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/node"
@@ -123,6 +124,7 @@ type hand struct {
 	mu    sync.Mutex
 	begun []txmgr.SendRequest
 	who   []auth.Principal
+	under []trace.SpanContext // which span each was begun under
 	raw   [][]byte
 	fail  error                           // of every method, if set
 	hold  func(ctx context.Context) error // in every wait, if set
@@ -180,6 +182,7 @@ func (h *hand) Begin(ctx context.Context, p auth.Principal, r txmgr.SendRequest)
 	defer h.mu.Unlock()
 	h.begun = append(h.begun, r)
 	h.who = append(h.who, p)
+	h.under = append(h.under, trace.SpanContextFromContext(ctx))
 	n := h.next
 	h.next++
 	return func(ctx context.Context) (common.Hash, error) {

@@ -50,11 +50,12 @@ func (s *Server) servePost(w http.ResponseWriter, r *http.Request, d *door, who 
 		requestID:      requestID,
 		idempotencyKey: key,
 	}
+	ctx := s.parent(r.Context(), r.Header)
 	if v.Kind == strictjson.Array {
-		s.answerBatch(w, r.Context(), c, v)
+		s.answerBatch(w, ctx, c, v)
 		return
 	}
-	req, result, e := c.single(r.Context(), v)
+	req, result, e := c.single(ctx, v)
 	switch {
 	case req.notification():
 		w.WriteHeader(http.StatusNoContent)

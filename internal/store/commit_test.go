@@ -196,14 +196,14 @@ func TestConnectionThatCannotBeginIsReplaced(t *testing.T) {
 	}
 	defer db.writePool.Close()
 	defer c.drop()
-	if err := c.begin(); err != nil {
+	if err := c.begin(false); err != nil {
 		t.Fatal(err)
 	}
 	first := c.s
 	if err := stuck(&c.w); err == nil {
 		t.Fatal("begun twice on one connection")
 	}
-	if err := c.begin(); err != nil { // finds the transaction of the first still open
+	if err := c.begin(false); err != nil { // finds the transaction of the first still open
 		t.Fatal(err)
 	}
 	if c.s == first {

@@ -81,55 +81,69 @@ func (c *committer) gather(batch []*request) []*request {
 	return batch
 }
 
+// mode is how a batch is run.
+type mode int
+
+const (
+	together mode = iota // statements may be merged
+	apart                // so that it is known whose went wrong
+	alone                // a batch of one, each answer waited for
+)
+
 // carry answers all requests of a batch. Those that have to lock leases do so
 // in one order everywhere, or two daemons would wait for each other.
 func (c *committer) carry(batch []*request) {
 	slices.SortStableFunc(batch, func(a, b *request) int { return cmp.Compare(a.lease, b.lease) })
 	for len(batch) > 0 {
-		guilty := c.attempt(batch, false)
-		if guilty < 0 {
+		guilty := c.attempt(batch, together)
+		if guilty == somebody {
+			guilty = c.attempt(batch, apart)
+		}
+		if guilty == nobody {
 			return
 		}
 		c.carry(batch[:guilty])
 		if r := batch[guilty]; !r.answered {
-			c.attempt(batch[guilty:guilty+1], true)
+			c.attempt(batch[guilty:guilty+1], alone)
 		}
 		batch = batch[guilty+1:]
 	}
 }
 
 // attempt runs a batch in one transaction. It answers all its requests and
-// returns -1, or returns the index of the one that broke the transaction and
-// answers at most some that have failed. With alone set, for a batch of one, it
-// always answers.
-func (c *committer) attempt(batch []*request, alone bool) (guilty int) {
+// returns nobody, or returns the index of the one that broke the transaction,
+// somebody if that is not known, and answers at most some that have failed. A
+// batch that is run alone is always answered.
+func (c *committer) attempt(batch []*request, m mode) (guilty int) {
+	if len(batch) == 1 && !c.db.d.lazy {
+		m = alone // nothing more is to be learnt
+	}
 	var err error
-	alone = alone || len(batch) == 1 && !c.db.d.lazy // nothing more is to be learnt
 	for try := range maxTries {
-		guilty, err = c.try(batch, alone)
+		guilty, err = c.try(batch, m)
 		if err == nil {
-			return -1
+			return nobody
 		}
-		lost := guilty < 0 || c.s == nil || c.s.dead()
+		lost := guilty == nobody || c.s.dead()
 		switch {
-		case lost && try == 0 && guilty >= 0: // over a new connection, once
+		case lost && try == 0 && guilty != nobody: // over a new connection, once
 		case lost:
 			c.answer(batch, err)
-			return -1
-		case !c.db.d.again(err) && !alone:
-			return guilty
-		case !c.db.d.again(err):
-			c.answer(batch, err)
-			return -1
-		default: // a deadlock: let the other one go first
+			return nobody
+		case c.db.d.again(err): // a deadlock: let the other one go first
 			time.Sleep(time.Duration(try+1) * 5 * time.Millisecond)
+		case m == alone:
+			c.answer(batch, err)
+			return nobody
+		default:
+			return guilty
 		}
 	}
-	if !alone && len(batch) > 1 {
-		return guilty
+	if m == alone {
+		c.answer(batch, err)
+		return nobody
 	}
-	c.answer(batch, err)
-	return -1
+	return guilty
 }
 
 func (c *committer) answer(batch []*request, err error) {
@@ -139,14 +153,14 @@ func (c *committer) answer(batch []*request, err error) {
 }
 
 // try is attempt without the patience. With an error nothing of the batch is
-// stored; guilty is below zero if no transaction could be begun.
-func (c *committer) try(batch []*request, alone bool) (guilty int, err error) {
+// stored; guilty is nobody if no transaction could be begun.
+func (c *committer) try(batch []*request, m mode) (guilty int, err error) {
 	start := time.Now()
-	if err := c.begin(); err != nil {
-		return -1, err
+	if err := c.begin(m == together); err != nil {
+		return nobody, err
 	}
 	w := &c.w
-	w.lazy = c.db.d.lazy && !alone
+	w.lazy = c.db.d.lazy && m != alone
 	w.fenceAll(batch)
 	kept := c.kept[:0]
 	for i, r := range batch {
@@ -214,7 +228,7 @@ func (c *committer) finish(kept []*request, start time.Time) error {
 
 // begin opens the transaction, over a new connection if the old one is dead,
 // and lets it settle what is in doubt.
-func (c *committer) begin() (err error) {
+func (c *committer) begin(merge bool) (err error) {
 	if c.s != nil && c.s.dead() {
 		c.drop()
 	}
@@ -230,7 +244,7 @@ func (c *committer) begin() (err error) {
 			c.w.s = c.s
 		}
 		c.w.reset()
-		if err = c.s.begin(); err == nil {
+		if err = c.s.begin(merge); err == nil {
 			break
 		}
 		c.drop()
@@ -277,7 +291,7 @@ func (c *committer) call(fn func(*Writer) error) (err error) {
 // Should this one fail too, on a disk that is still full or while the server is
 // away, reads stay held back and the next batch tries again.
 func (c *committer) settle() {
-	if err := c.begin(); err != nil { // begin settles
+	if err := c.begin(false); err != nil { // begin settles
 		return
 	}
 	err := c.s.flush()

@@ -22,6 +22,8 @@ type dialect struct {
 	// prepares says that a reader's statement is prepared by hand.
 	prepares bool
 	snapshot *sql.TxOptions // of a transaction that reads one state
+	// own begins a line of a migration that is for this database alone.
+	own string
 	// migrate begins a transaction during which nobody else migrates.
 	migrate string
 	// unique reports whether err is the violation of a unique index.
@@ -47,6 +49,7 @@ func never(error) bool { return false }
 var sqliteDialect = dialect{
 	now:      sqliteNow,
 	fence:    fenceText + sqliteNow,
+	own:      "-- sqlite: ",
 	migrate:  "BEGIN IMMEDIATE",
 	prepares: true,
 	unique: func(err error) bool {
@@ -79,6 +82,7 @@ var postgresDialect = dialect{
 	fence:    fenceText + postgresNow + ` FOR SHARE`,
 	lazy:     true,
 	snapshot: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+	own:      "-- postgres: ",
 	migrate:  `BEGIN; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; ` + migrationLock,
 	unique:   func(err error) bool { return sqlState(err) == stateUnique },
 	again: func(err error) bool {

@@ -4,6 +4,9 @@
 // their signed attempts, idempotency keys, nonce leases, senders, accounts and
 // the audit trail. Rows are the truth; nothing else in the program outlives it.
 //
+// The database is SQLite in a data directory, for one daemon, or PostgreSQL, for
+// any number of them ([OpenDB]). The SQL is the same.
+//
 // A write that was answered with nil has been synced to the disk. Writes of
 // many goroutines share one transaction and one sync ([DB.Write]), yet each
 // succeeds or fails by itself. State changes are compare-and-set, so that of

@@ -20,6 +20,8 @@ var (
 	ErrOlderSchema = errors.New("store: database is older than this program")
 	// ErrMoved says that the rows have been moved to another database.
 	ErrMoved = errors.New("store: database was moved")
+	// ErrExists says that there is a row with that id already.
+	ErrExists = errors.New("store: exists already")
 	// ErrClosed says that the store has been closed; nothing was written.
 	ErrClosed = errors.New("store: closed")
 	// ErrReadOnly says that the store was opened with OpenReadOnly.

@@ -52,3 +52,9 @@ func WantSetting(w *Writer, name, want string) error {
 	}
 	return rows.Err()
 }
+
+// Script runs a statement as it is.
+func Script(w *Writer, text string) error {
+	_, err := w.exec("run", text)
+	return err
+}

@@ -92,7 +92,7 @@ func (l *lister) parts() string {
 		return parts[0]
 	case len(l.senders) == 0 || !all && rare:
 		for _, state := range final {
-			conds := append([]string{"t.final = 1", "t.state = " + l.arg(string(state))}, l.unindexed()...)
+			conds := append([]string{"t.final = 1", "t.ended = " + l.arg(string(state))}, l.unindexed()...)
 			if len(l.senders) > 0 {
 				conds = append(conds, l.in("t.sender || ''", stringArgs(l.senders)))
 			}

@@ -206,6 +206,15 @@ func apply(ctx context.Context, conn *sql.Conn, d dialect, step migration, was s
 	if _, err := conn.ExecContext(ctx, step.text); err != nil {
 		return err
 	}
+	for line := range strings.Lines(step.text) {
+		own, ok := strings.CutPrefix(line, d.own)
+		if !ok {
+			continue
+		}
+		if _, err := conn.ExecContext(ctx, own); err != nil {
+			return err
+		}
+	}
 	if _, err := conn.ExecContext(ctx, bump, step.version); err != nil || step.version == 1 {
 		return err
 	}

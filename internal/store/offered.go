@@ -20,7 +20,7 @@ func (db *DB) OfferedSenders(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return collect(r, scanString, "senders with offers", `SELECT DISTINCT sender FROM tx WHERE state = 'offered' ORDER BY sender`)
+	return collect(r, scanString, "senders with offers", `SELECT DISTINCT sender FROM tx WHERE offered = 1 ORDER BY sender`)
 }
 
 // Offered returns the offered rows of a sender by id, at most limit, and the
@@ -31,7 +31,7 @@ func (db *DB) Offered(ctx context.Context, sender string, limit int) ([]Tx, map[
 	err := db.snapshot(ctx, func(q querier) (err error) {
 		op := "read offers of " + sender
 		txs, err = collect(q, scanTx, op, `SELECT `+txColumns+` FROM tx t
-			WHERE t.sender = $1 AND t.state = 'offered' ORDER BY t.id LIMIT $2`, sender, limit)
+			WHERE t.sender = $1 AND t.offered = 1 ORDER BY t.id LIMIT $2`, sender, limit)
 		if err != nil {
 			return err
 		}

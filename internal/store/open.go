@@ -160,7 +160,7 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	size := max(or(cfg.Connections, defaultConnections), minConnections)
 	db.readPool = pg.pool(size-postgresLanes, or(cfg.Lifetime, defaultLifetime))
-	db.writePool = pg.pool(postgresLanes, 0)
+	db.writePool = pg.writers(postgresLanes)
 	if err := db.start(ctx, pg.where(), postgresLanes); err != nil {
 		return nil, errors.Join(pg.said(err), db.Close())
 	}

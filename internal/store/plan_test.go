@@ -50,7 +50,7 @@ func TestPlansReadNoMoreThanTheyNeed(t *testing.T) {
 	address := common.HexToAddress("0xaa")
 
 	plans := map[string]struct{ plan, index string }{
-		"polling offers":   {explain(t, db, `SELECT DISTINCT sender FROM tx WHERE state = 'offered' ORDER BY sender`), "tx_offered"},
+		"polling offers":   {explain(t, db, `SELECT DISTINCT sender FROM tx WHERE offered = 1 ORDER BY sender`), "tx_offered"},
 		"open senders":     {explain(t, db, openSenders+` SELECT sender FROM o`), "tx_open"},
 		"loading a sender": {explain(t, db, `SELECT `+txColumns+` FROM tx t WHERE t.sender = $1 AND t.final = 0 AND t.state <> 'offered'`, "s"), "tx_open"},
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,8 +46,13 @@ type postgres struct {
 	password string
 	pooled   bool     // a pooler in transaction mode is in between
 	local    []string // sets the limits at the start of each transaction
-	patience time.Duration
-	facts    facts
+	// forWriters are settings of connections that write, where they can be kept.
+	forWriters [][2]string
+	patience   time.Duration
+	facts      facts
+
+	types       sync.Map // of a statement's parameters: text → []uint32
+	mergedTexts sync.Map // text → text that does the same for many rows
 }
 
 // IsURL reports whether where names a PostgreSQL database rather than a data
@@ -108,17 +114,30 @@ func (p *postgres) configure(cfg Config, readOnly bool) {
 	if p.facts.raise {
 		limits = append(limits, [2]string{"synchronous_commit", "on"})
 	}
+	// The writers' statements find each row by its index, however few rows a
+	// table has now: a plan that is made for an empty one would be kept while it
+	// grows. For the same reason one plan is made for all arguments.
+	plans := [][2]string{
+		{"enable_seqscan", "off"},
+		{"enable_hashjoin", "off"},
+		{"enable_mergejoin", "off"},
+		{"jit", "off"},
+		{"plan_cache_mode", "force_generic_plan"},
+	}
 	p.patience = or(cfg.StatementTimeout, defaultStatementTimeout) + connectTimeout
 	p.local = nil
-	set := make([]string, len(limits))
-	for i, limit := range limits {
+	var set []string
+	for _, limit := range limits {
 		if p.pooled {
 			delete(p.cfg.RuntimeParams, limit[0])
 		} else {
 			p.cfg.RuntimeParams[limit[0]] = limit[1]
 		}
-		set[i] = "set_config('" + limit[0] + "', '" + limit[1] + "', true)"
 	}
+	for _, param := range append(limits, plans...) {
+		set = append(set, "set_config('"+param[0]+"', '"+param[1]+"', true)")
+	}
+	p.forWriters = plans
 	p.cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	if p.pooled {
 		p.cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
@@ -206,7 +225,21 @@ func parseSetting(s string) (time.Duration, error) {
 }
 
 func (p *postgres) pool(size int, lifetime time.Duration) *sql.DB {
-	pool := stdlib.OpenDB(*p.cfg)
+	return openPostgresPool(p.cfg, size, lifetime)
+}
+
+func (p *postgres) writers(size int) *sql.DB {
+	cfg := p.cfg.Copy()
+	if !p.pooled {
+		for _, param := range p.forWriters {
+			cfg.RuntimeParams[param[0]] = param[1]
+		}
+	}
+	return openPostgresPool(cfg, size, 0)
+}
+
+func openPostgresPool(cfg *pgx.ConnConfig, size int, lifetime time.Duration) *sql.DB {
+	pool := stdlib.OpenDB(*cfg)
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
 	pool.SetConnMaxLifetime(lifetime)

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -28,26 +26,11 @@ type postgresSession struct {
 	pg    *pgconn.PgConn
 	stmts map[string]*pgconn.StatementDescription
 
-	waiting []pgStatement
-	buf     []byte // of numbers as text, shared by what is waiting
-	last    int64  // rows that the last statement touched
-
-	begun  bool // begin was called
-	sent   bool // and has been sent
+	pipeline
+	sent   bool // something of this transaction has been sent
 	fault  error
 	xid    string // of the transaction, once it was asked for
 	broken bool
-}
-
-// pgStatement waits to be sent.
-type pgStatement struct {
-	stmt   *pgconn.StatementDescription // nil: text is sent unprepared
-	text   string
-	params [][]byte
-	format []int16
-	owner  int // of an expectation; below zero is none
-	op, id string
-	value  *string // receives the one column of the one row
 }
 
 func newPostgresSession(ctx context.Context, p *postgres, pool *sql.DB) (*postgresSession, error) {
@@ -69,16 +52,13 @@ func newPostgresSession(ctx context.Context, p *postgres, pool *sql.DB) (*postgr
 	return s, nil
 }
 
-func (s *postgresSession) begin() error {
-	s.waiting, s.buf = s.waiting[:0], s.buf[:0]
-	s.fault, s.xid, s.begun, s.sent = nil, "", true, false
-	if err := s.push(pgStatement{text: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", owner: -1}, nil); err != nil {
-		return err
-	}
+func (s *postgresSession) begin(merge bool) error {
+	s.pipeline.reset()
+	s.merge = merge
+	s.fault, s.xid, s.sent = nil, "", false
+	s.add(statement{text: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", owner: nobody}, nil)
 	for _, set := range s.p.local {
-		if err := s.push(pgStatement{text: set, owner: -1}, nil); err != nil {
-			return err
-		}
+		s.add(statement{text: set, owner: nobody}, nil)
 	}
 	return nil
 }
@@ -86,67 +66,32 @@ func (s *postgresSession) begin() error {
 // idle says that nothing but begin was asked for.
 func (s *postgresSession) idle() bool { return !s.sent && len(s.waiting) == 1+len(s.p.local) }
 
-func (s *postgresSession) push(q pgStatement, args []any) error {
-	if s.fault != nil {
-		return s.fault
+// prepare readies a statement for being sent, and says of which types its
+// parameters are. Behind a pooler, which may hand every transaction another
+// connection, nothing stays prepared; the types do not change.
+func (s *postgresSession) prepare(text string) (stmt *pgconn.StatementDescription, types []uint32, err error) {
+	if stmt, ok := s.stmts[text]; ok {
+		return stmt, stmt.ParamOIDs, nil
 	}
-	var err error
-	if q.stmt, err = s.prepare(q.text); err != nil {
-		return s.lost(err)
-	}
-	if len(args) > 0 {
-		q.params, q.format = make([][]byte, len(args)), make([]int16, len(args))
-	}
-	for i, arg := range args {
-		switch v := arg.(type) {
-		case nil:
-		case int64:
-			q.params[i] = s.number(v)
-		case int:
-			q.params[i] = s.number(int64(v))
-		case string:
-			q.params[i] = []byte(postgresText(v))
-		case []byte:
-			q.params[i], q.format[i] = v, 1
-		default:
-			return fmt.Errorf("store: argument %d is of type %T", i+1, arg)
-		}
-	}
-	s.waiting = append(s.waiting, q)
-	return nil
-}
-
-func (s *postgresSession) number(n int64) []byte {
-	from := len(s.buf)
-	s.buf = strconv.AppendInt(s.buf, n, 10)
-	return s.buf[from:len(s.buf):len(s.buf)]
-}
-
-// postgresText replaces what PostgreSQL takes in no text: what is not UTF-8,
-// and NUL. Such bytes come in texts that others wrote, as a node's errors.
-func postgresText(s string) string {
-	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
-		return s
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-// prepare returns nil where a statement is to be sent as text: behind a pooler,
-// which may hand every transaction another connection.
-func (s *postgresSession) prepare(text string) (*pgconn.StatementDescription, error) {
+	name := ""
 	if s.p.pooled {
-		return nil, nil
-	}
-	if stmt, ok := s.stmts[text]; ok || len(s.stmts) >= maxPrepared {
-		return stmt, nil
+		if types, ok := s.p.types.Load(text); ok {
+			return nil, types.([]uint32), nil
+		}
+	} else if len(s.stmts) < maxPrepared {
+		name = "hsmsigner_" + strconv.Itoa(len(s.stmts))
 	}
 	s.limit()
-	stmt, err := s.pg.Prepare(context.Background(), "hsmsigner_"+strconv.Itoa(len(s.stmts)), text, nil)
+	stmt, err = s.pg.Prepare(context.Background(), name, text, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if name == "" {
+		s.p.types.Store(text, stmt.ParamOIDs)
+		return nil, stmt.ParamOIDs, nil
 	}
 	s.stmts[text] = stmt
-	return stmt, nil
+	return stmt, stmt.ParamOIDs, nil
 }
 
 // limit gives the next answer its time. The server has limits of its own; this
@@ -168,6 +113,11 @@ func (s *postgresSession) send() error {
 	if s.fault != nil || len(s.waiting) == 0 {
 		return s.fault
 	}
+	for i := range s.waiting {
+		if err := s.waiting[i].encode(s); err != nil {
+			return s.lost(err)
+		}
+	}
 	s.limit()
 	s.sent = true
 	pipe := s.pg.StartPipeline(context.Background())
@@ -188,7 +138,7 @@ func (s *postgresSession) send() error {
 		if q.op != "" {
 			err = fmt.Errorf("store: %s %s: %w", q.op, q.id, err)
 		}
-		if q.owner >= 0 && !s.pg.IsClosed() {
+		if q.owner != nobody && !s.pg.IsClosed() {
 			err = &mismatch{q.owner, err}
 		}
 	}
@@ -196,15 +146,14 @@ func (s *postgresSession) send() error {
 	if err == nil && s.pg.IsClosed() {
 		err = closed
 	}
-	clear(s.waiting)
-	s.waiting, s.buf = s.waiting[:0], s.buf[:0]
+	s.pipeline.reset()
 	if err != nil {
 		return s.lost(err)
 	}
 	return nil
 }
 
-func (s *postgresSession) receive(pipe *pgconn.Pipeline, q *pgStatement) error {
+func (s *postgresSession) receive(pipe *pgconn.Pipeline, q *statement) error {
 	results, err := pipe.GetResults()
 	if err != nil {
 		return err
@@ -223,16 +172,14 @@ func (s *postgresSession) receive(pipe *pgconn.Pipeline, q *pgStatement) error {
 		return err
 	}
 	s.last = tag.RowsAffected()
-	if q.owner >= 0 && s.last != 1 {
-		return errTouched(s.last)
+	if want := int64(len(q.rows)); q.owner != nobody && s.last != want {
+		return fmt.Errorf("touched %d rows instead of %d", s.last, want)
 	}
 	return nil
 }
 
 func (s *postgresSession) exec(text string, args []any) (int64, error) {
-	if err := s.push(pgStatement{text: text, owner: -1}, args); err != nil {
-		return 0, err
-	}
+	s.add(statement{text: text, owner: nobody}, args)
 	if err := s.send(); err != nil {
 		return 0, err
 	}
@@ -245,7 +192,11 @@ func (s *postgresSession) found(text string, args []any) (bool, error) {
 }
 
 func (s *postgresSession) expect(owner int, op, id, text string, args []any) error {
-	return s.push(pgStatement{text: text, owner: owner, op: op, id: id}, args)
+	if s.fault != nil {
+		return s.fault
+	}
+	s.demand(statement{text: text, owner: owner, op: op, id: id}, args)
+	return nil
 }
 
 func (s *postgresSession) query(text string, args []any) (*sql.Rows, error) {
@@ -266,19 +217,15 @@ func (s *postgresSession) flush() error {
 	if s.idle() {
 		return nil
 	}
-	if err := s.push(pgStatement{text: "SELECT txid_current_if_assigned()", owner: -1, value: &s.xid}, nil); err != nil {
-		return err
-	}
+	s.add(statement{text: "SELECT txid_current_if_assigned()", owner: nobody, value: &s.xid}, nil)
 	return s.send()
 }
 
 func (s *postgresSession) commit() error {
 	if s.idle() {
-		s.begun = false
 		return nil
 	}
 	s.limit()
-	s.begun = false
 	data := s.pg.CustomData()
 	delete(data, warningKey)
 	results, err := s.pg.Exec(context.Background(), "COMMIT").ReadAll()
@@ -299,9 +246,8 @@ func (s *postgresSession) commit() error {
 }
 
 func (s *postgresSession) rollback() {
-	clear(s.waiting)
-	s.waiting, s.buf = s.waiting[:0], s.buf[:0]
-	s.begun, s.fault = false, nil
+	s.pipeline.reset()
+	s.fault = nil
 	if s.dead() || s.pg.TxStatus() == 'I' {
 		return
 	}
@@ -322,11 +268,16 @@ func (s *postgresSession) settled(d *doubt) (bool, error) {
 	if d.xid == "" {
 		return true, nil // it had changed nothing
 	}
-	var status string
-	err := s.push(pgStatement{text: "SELECT CASE WHEN " + d.xid + " < txid_current() THEN txid_status(" + d.xid + ") END", owner: -1, value: &status}, nil)
-	if err == nil {
-		err = s.send()
+	xid, err := strconv.ParseInt(d.xid, 10, 64)
+	if err != nil {
+		return false, fmt.Errorf("store: transaction id %q", d.xid)
 	}
+	var status string
+	s.add(statement{
+		text:  "SELECT CASE WHEN $1 < txid_current() THEN txid_status($1) END",
+		owner: nobody, value: &status,
+	}, []any{xid})
+	err = s.send()
 	return status != "in progress", err
 }
 

@@ -50,7 +50,7 @@ func (db *DB) Prune(ctx context.Context, before, keepKeys time.Time) (int, error
 func (db *DB) pruneState(ctx context.Context, state TxState, before time.Time) (int, error) {
 	const text = `SELECT t.id, CASE WHEN t.updated < $1 AND (t.live = 0 OR EXISTS (
 			SELECT 1 FROM tx h WHERE h.sender = t.sender AND h.live = 1 AND h.nonce > t.nonce)) THEN 1 ELSE 0 END
-		FROM tx t WHERE t.final = 1 AND t.state = $2 AND t.id > $3 AND t.id < $4 ORDER BY t.id LIMIT $5`
+		FROM tx t WHERE t.final = 1 AND t.ended = $2 AND t.id > $3 AND t.id < $4 ORDER BY t.id LIMIT $5`
 	return db.prunePages(ctx, func(r querier, last string) ([]prunable, error) {
 		return collect(r, scanPrunable, "choose transactions to prune", text,
 			before.UnixMicro(), string(state), last, idBound(before), prunePage)

@@ -14,7 +14,9 @@ import (
 // on one goroutine. Statements between begin and commit are in the transaction.
 type session interface {
 	// begin opens a transaction. It may do so with the first statement only.
-	begin() error
+	// With merge set it may make one statement of several that are expected to
+	// touch a row, and then not know which of them did not.
+	begin(merge bool) error
 	// exec runs a statement and returns how many rows it touched.
 	exec(text string, args []any) (int64, error)
 	// query runs one that returns rows, which are closed before anything else
@@ -48,7 +50,15 @@ type session interface {
 	close()
 }
 
-// mismatch says which closure of a batch broke the transaction.
+const (
+	// nobody owns a statement of which nothing is demanded.
+	nobody = -1
+	// somebody owns what was merged of several closures' statements.
+	somebody = -2
+)
+
+// mismatch says which closure of a batch broke the transaction; somebody if it
+// is not known.
 type mismatch struct {
 	owner int
 	err   error

@@ -56,7 +56,7 @@ func newSQLiteSession(ctx context.Context, pool *sql.DB) (*sqliteSession, error)
 	return s, nil
 }
 
-func (s *sqliteSession) begin() error {
+func (s *sqliteSession) begin(bool) error {
 	_, err := s.exec("BEGIN IMMEDIATE", nil)
 	s.broke = err != nil
 	return err

@@ -42,14 +42,15 @@ func (w *Writer) InsertTx(t Tx) error {
 	// transaction on PostgreSQL.
 	const text = `INSERT INTO tx (id, wallet, credential, idempotency_key, request_hash, intent, sender, nonce,
 		explicit, kind, payload, state, live, final, fee_ceiling, replaces, expires, created, updated,
-		hash, block, block_hash, succeeded, error, trace)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
+		hash, block, block_hash, succeeded, error, trace, offered, ended)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
 		ON CONFLICT DO NOTHING`
 	args := []any{
 		t.ID, t.Wallet, t.Credential, t.IdempotencyKey, t.RequestHash[:], t.Intent, t.Sender, nonce,
 		boolArg(t.Explicit), string(t.Kind), bytesArg(t.Payload), string(t.State), boolArg(t.State.Live()), boolArg(t.State.Final()),
 		bigArg(t.FeeCeiling), t.Replaces, timeArg(t.Expires), timeArg(t.Created), timeArg(t.Updated),
 		hashArg(t.Hash), block, hashArg(t.BlockHash), boolArg(t.Succeeded), t.Error, t.Trace,
+		boolArg(isOffered(t.State)), endedArg(t.State),
 	}
 	return w.expect("insert transaction", t.ID, text, args, func(err error) error {
 		if err != nil {
@@ -64,7 +65,7 @@ func (w *Writer) InsertTx(t Tx) error {
 				return ErrNonceTaken
 			}
 		}
-		return fmt.Errorf("store: insert transaction: id %s exists", t.ID)
+		return fmt.Errorf("%w: transaction %s", ErrExists, t.ID)
 	})
 }
 
@@ -120,6 +121,10 @@ func (u *TxUpdate) statement(id string, from []TxState) (string, []any, error) {
 		}
 		if !allSame(from, TxState.Final, u.State.Final()) {
 			set.add("final", boolArg(u.State.Final()))
+			set.add("ended", endedArg(u.State))
+		}
+		if !allSame(from, isOffered, isOffered(u.State)) {
+			set.add("offered", boolArg(isOffered(u.State)))
 		}
 	}
 	if u.SetNonce {
@@ -167,6 +172,16 @@ func (u *TxUpdate) statement(id string, from []TxState) (string, []any, error) {
 	oneOf(set, "state", from)
 	text, args := set.text()
 	return text, args, nil
+}
+
+func isOffered(s TxState) bool { return s == Offered }
+
+// endedArg is the column ended.
+func endedArg(s TxState) any {
+	if s.Final() {
+		return string(s)
+	}
+	return nil
 }
 
 func allSame(states []TxState, is func(TxState) bool, want bool) bool {

@@ -117,11 +117,15 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	deadline := begun.Add(w.set.SendTimeout)
 	ctx, cancel := w.until(ctx, deadline)
 	defer cancel()
+	ctx, span := w.span(ctx, "accept")
+	defer func() { span.end(err) }()
 
 	requestHash := req.Args.RequestHash()
 	var stored func()
 	if req.IdempotencyKey != "" {
+		_, lookup := w.span(ctx, "idempotency")
 		release, row, known, err := w.claim(ctx, p, req.IdempotencyKey)
+		lookup.end(err)
 		if err != nil {
 			return common.Hash{}, w.early(err)
 		}
@@ -140,6 +144,7 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	sub.deadline = deadline
 	sub.begun = begun
 	sub.stored = stored
+	sub.follow(span)
 	select {
 	case <-turn:
 	case <-ctx.Done():
@@ -149,6 +154,7 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 		return common.Hash{}, err
 	}
 	passOn()
+	span.end(nil)
 	return sub.await()
 }
 
@@ -224,6 +230,7 @@ func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]b
 	if err != nil {
 		return common.Hash{}, err
 	}
+	w.m.repeats(ctx, t)
 	if t.State.Final() {
 		return storedOutcome(t.State, t.Hash, t.Error)
 	}
@@ -260,13 +267,15 @@ func (w *Wallet) prepare(ctx context.Context, p auth.Principal, args tx.Args) (*
 	if err := w.usable(args.From); err != nil {
 		return nil, nil, err
 	}
+	_, building := w.span(ctx, "build")
 	verified := make(chan error, 1)
 	go func() { verified <- w.node.VerifyChain(ctx) }()
 	ceilingGiven := args.GasPrice != nil || args.MaxFeePerGas != nil
 	unsigned, s, err := w.build(ctx, &args)
 	if verr := <-verified; verr != nil {
-		return nil, nil, verr
+		err = verr
 	}
+	building.end(err)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -320,9 +329,11 @@ func (w *Wallet) usable(addr common.Address) error {
 
 // judge asks the policy; a denial is on record before the caller hears of it.
 func (w *Wallet) judge(ctx context.Context, p auth.Principal, addr common.Address, action audit.Action, unsigned *types.Transaction) (policy.Verdict, error) {
+	_, judging := w.span(ctx, "policy")
 	verdict, err := w.keys.Judge(ctx, policy.Request{
 		Principal: p, Wallet: w.name, Account: addr, Action: action, Transaction: unsigned,
 	})
+	judging.end(err)
 	var denied *policy.DeniedError
 	if errors.As(err, &denied) {
 		if werr := w.m.db.WriteIntent(ctx, audit.Intent{

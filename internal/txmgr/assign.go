@@ -54,7 +54,7 @@ func (s *sender) accept(sub *submission) bool {
 	}
 	e := &entry{
 		row: sub.row, w: sub.w, utx: sub.utx, cost: tx.MaxCost(sub.utx), principal: sub.principal,
-		action: audit.SendTransaction, begun: sub.begun, stage: time.Now(),
+		action: audit.SendTransaction, begun: sub.begun, stage: time.Now(), trace: sub.trace,
 	}
 	if sub.attempt != nil {
 		e.attempts = append(e.attempts, &attempt{row: *sub.attempt, entry: e})
@@ -191,7 +191,7 @@ func (s *sender) stored(sub *submission, e *entry) {
 				State: row.State, SetNonce: true, Nonce: row.Nonce, Replaces: &row.Replaces,
 			})
 		})
-		s.then(func() { e.stage = time.Now() })
+		s.then(func() { sub.spanCommitted(e); e.stage = time.Now() })
 		return
 	}
 	s.waiters[row.ID] = append(s.waiters[row.ID], sub)
@@ -208,6 +208,7 @@ func (s *sender) stored(sub *submission, e *entry) {
 		}
 		s.m.obs.ObserveStage(e.w.name, "accept", time.Since(e.begun))
 		s.event("accepted")
+		sub.spanCommitted(e)
 		e.stage = time.Now()
 	})
 }
@@ -217,6 +218,7 @@ func (s *sender) stored(sub *submission, e *entry) {
 func (s *sender) place(e *entry, n uint64) {
 	if e.row.State != store.Assigned {
 		from := e.row.State
+		e.spanWaited(from)
 		e.row.State, e.row.Nonce = store.Assigned, &n
 		id := e.row.ID
 		s.plan(func(w *store.Writer) error {

@@ -4,6 +4,7 @@ package txmgr
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -379,7 +380,9 @@ func (c *chain) include(ctx context.Context, b node.Block) error {
 			}
 		}
 		for s, rs := range mined {
-			s.post(func() { s.minedAll(rs) })
+			for part := range slices.Chunk(rs, roundSize) {
+				s.post(func() { s.minedAll(part) })
+			}
 		}
 	}
 	c.mu.Lock()

@@ -24,7 +24,9 @@ import (
 // lease can be had, or ctx ends.
 func (s *sender) guest(ctx context.Context, owner string) {
 	s.owner = owner
-	defer func() { s.owner = "" }()
+	guesting, done := context.WithCancel(ctx)
+	s.guesting = guesting
+	defer func() { s.owner, s.handing = "", false; done() }()
 	// Some may wait for a commit that failed: the rows say which were stored.
 	if err := s.readmit(ctx); err != nil {
 		s.log.Warn("cannot read what became of transactions", "err", err)
@@ -39,7 +41,7 @@ func (s *sender) guest(ctx context.Context, owner string) {
 	ticking := false
 	for {
 		s.drainInbox()
-		s.offerAll()
+		s.handOver()
 		if wants := len(s.waiters)+len(s.offers) > 0; wants != ticking {
 			ticking = wants
 			if wants {
@@ -85,51 +87,45 @@ func (s *sender) leaseFree(ctx context.Context) bool {
 	return false
 }
 
-// offerAll stores what callers want as offered, in the order in which it came.
-func (s *sender) offerAll() {
-	subs := s.subs
-	s.subs = nil
-	for _, sub := range subs {
-		if sub.offered || !sub.take() {
-			continue // the rows have it; or its caller has given up
+// offerRow stores a request as offered, under the id that it has.
+func (s *sender) offerRow(sub *submission) {
+	sub.row.State = store.Offered
+	s.offers[sub] = struct{}{}
+	var raw *store.Attempt
+	if sub.signed != nil {
+		a, err := s.rawAttempt(sub.row.ID, sub.signed)
+		if err != nil {
+			delete(s.offers, sub)
+			sub.finish(common.Hash{}, err)
+			return
 		}
-		// Offers are taken up in the order of their ids, and these rise here.
-		sub.row.ID = store.NewID()
-		sub.intent.Subject = sub.row.ID
-		sub.row.State = store.Offered
-		s.offers[sub] = struct{}{}
-		var raw *store.Attempt
-		if sub.signed != nil {
-			a, err := s.rawAttempt(sub.row.ID, sub.signed)
-			if err != nil {
-				delete(s.offers, sub)
-				sub.finish(common.Hash{}, err)
-				continue
-			}
-			raw = &a
-		}
-		row, intent := sub.row, sub.intent
-		s.m.wg.Go(func() {
-			err := s.m.db.Write(s.m.ctx, func(w *store.Writer) error {
-				if err := w.AuditIntent(intent); err != nil {
-					return err
-				}
-				if err := w.InsertTx(row); err != nil {
-					return err
-				}
-				defer faultpoint.At(faultpoint.Accept)
-				if raw != nil {
-					return w.InsertAttempt(*raw)
-				}
-				return nil
-			})
-			var unknown *store.CommitError
-			if errors.As(err, &unknown) {
-				err = s.wasStored(row.ID)
-			}
-			s.post(func() { s.offered(sub, err) })
-		})
+		raw = &a
 	}
+	row, intent := sub.row, sub.intent
+	s.m.wg.Go(func() {
+		err := s.m.db.Write(s.m.ctx, func(w *store.Writer) error {
+			if err := w.InsertTx(row); err != nil {
+				return err
+			}
+			if err := w.AuditIntent(intent); err != nil {
+				return err
+			}
+			defer faultpoint.At(faultpoint.Accept)
+			if raw != nil {
+				return w.InsertAttempt(*raw)
+			}
+			return nil
+		})
+		var unknown *store.CommitError
+		var duplicate *store.DuplicateKeyError
+		switch {
+		case errors.As(err, &unknown):
+			err = s.wasStored(row.ID)
+		case errors.Is(err, store.ErrExists), errors.As(err, &duplicate) && duplicate.TxID == row.ID:
+			err = nil // the holder had stored it before it fell silent
+		}
+		s.post(func() { s.offered(sub, err) })
+	})
 }
 
 // wasStored finds out what became of a commit whose outcome is unknown; nil if
@@ -159,6 +155,7 @@ func (s *sender) offered(sub *submission, err error) {
 		if sub.stored != nil {
 			sub.stored()
 		}
+		sub.spanOffered()
 		s.m.obs.ObserveStage(sub.w.name, "accept", time.Since(sub.begun))
 		s.m.obs.Event(sub.w.name, "accepted")
 		if s.loadedOK {
@@ -217,7 +214,9 @@ func (s *sender) follow(sub *submission) {
 	s.m.wg.Go(func() {
 		ctx, cancel := context.WithDeadline(s.m.ctx, deadline.Add(lateAnswer))
 		defer cancel()
+		ctx, waiting := sub.spanAwait(ctx)
 		hash, err := s.m.peers.Await(ctx, owner, s.id, id, deadline)
+		waiting.end(err)
 		var pending *PendingError
 		switch {
 		case errors.Is(err, ErrPeer), errors.Is(err, ErrNoSender), errors.Is(err, store.ErrNotFound), ctx.Err() != nil:

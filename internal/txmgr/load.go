@@ -202,7 +202,9 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 	e := &entry{
 		row: row, w: s.walletNamed(row.Wallet), utx: utx, cost: tx.MaxCost(utx), principal: auth.Principal{Name: row.Credential},
 		action: audit.SendTransaction, seq: s.nextSeq(), begun: row.Created, stage: time.Now(),
+		trace: s.m.traceOf(row), minedAt: row.Updated,
 	}
+	e.spanResumed()
 	if row.Kind == store.FillTx {
 		e.action = audit.Repair
 	}

@@ -36,6 +36,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -111,6 +112,7 @@ type Config struct {
 	Hooks    Hooks         // who is told of state changes; nil: nobody
 	Peers    Peers         // how to reach them; nil: by the rows alone
 	LeaseTTL time.Duration // default 10 s if shared, else one hour
+	Tracer   trace.Tracer  // of the spans of trace.go; nil: none are made
 }
 
 // Manager runs the senders of all wallets of this process.
@@ -123,6 +125,7 @@ type Manager struct {
 	shared bool
 	peers  Peers
 	hooks  Hooks
+	tracer trace.Tracer // nil: nothing is traced
 
 	ctx    context.Context // ends when Stop has answered everybody
 	cancel context.CancelFunc
@@ -160,7 +163,7 @@ type Wallet struct {
 func New(cfg Config) *Manager {
 	m := &Manager{
 		db: cfg.Store, log: cfg.Logger, obs: cfg.Observer, owner: cfg.Owner, ttl: cfg.LeaseTTL,
-		shared: cfg.Shared, peers: cfg.Peers, hooks: cfg.Hooks,
+		shared: cfg.Shared, peers: cfg.Peers, hooks: cfg.Hooks, tracer: cfg.Tracer,
 		wallets: map[string]*Wallet{},
 		chains:  map[*node.Client]*chain{},
 		senders: map[senderKey]*sender{},

@@ -83,9 +83,7 @@ func (s *sender) offeredRead(rows []store.Tx, attempts map[string][]store.Attemp
 	for id, subs := range s.waiters {
 		if s.byTx[id] == nil && !known[id] {
 			for _, sub := range subs {
-				if sub.utx == nil && !sub.answered {
-					s.look(sub)
-				}
+				s.look(sub)
 			}
 		}
 	}
@@ -102,6 +100,7 @@ func (s *sender) offeredSubmission(row store.Tx, attempts []store.Attempt) (*sub
 	sub := &submission{
 		w: s.walletNamed(row.Wallet), principal: auth.Principal{Name: row.Credential}, row: row, utx: utx, s: s,
 		begun: time.Now(), result: make(chan result, 1), offered: true, seq: s.nextSeq(),
+		trace: s.m.traceOf(row), arrived: time.Now(),
 	}
 	if row.Kind != store.RawTx {
 		return sub, nil
@@ -138,6 +137,7 @@ func (s *sender) refuse(sub *submission, err error) {
 		return w.ExpectTx(id, []store.TxState{store.Offered}, store.TxUpdate{State: store.Failed, SetNonce: true, Error: &text})
 	})
 	s.then(func() {
+		sub.spanRefused(err)
 		s.answer(id, common.Hash{}, err)
 		s.event("failed")
 	})

@@ -18,6 +18,11 @@ type Peers interface {
 	// The error is that of the transaction, or ErrPeer if the process could not
 	// be asked or does not hold the lease.
 	Await(ctx context.Context, owner, sender, tx string, deadline time.Time) (common.Hash, error)
+	// Submit hands requests to the process that holds their sender's lease, in
+	// their order. taken is called once that order is certain, outcome for each
+	// request whose outcome is known. An error says that the outcomes of the
+	// others are not: they may be stored or not, and their ids tell.
+	Submit(ctx context.Context, owner, sender string, items []Handover, taken func(), outcome func(i int, hash common.Hash, err error)) error
 	// Mend has the process that holds a sender's lease do what an operator asks.
 	Mend(ctx context.Context, owner, sender string, op Operation) (Report, error)
 }
@@ -32,6 +37,10 @@ func (noPeers) Await(context.Context, string, string, string, time.Time) (common
 	return common.Hash{}, ErrPeer
 }
 
+func (noPeers) Submit(context.Context, string, string, []Handover, func(), func(int, common.Hash, error)) error {
+	return ErrPeer
+}
+
 func (noPeers) Mend(context.Context, string, string, Operation) (Report, error) {
 	return Report{}, ErrPeer
 }
@@ -40,18 +49,23 @@ func (noPeers) Mend(context.Context, string, string, Operation) (Report, error) 
 // whose lease is ours ended. ErrNoSender if the lease is not ours; PendingError
 // if the process ends before the outcome is known.
 func (m *Manager) Outcome(_ context.Context, senderID, txID string, deadline time.Time) (common.Hash, error) {
-	m.mu.Lock()
-	var s *sender
-	for k, other := range m.senders {
-		if k.id == senderID && other.held.Load() != nil {
-			s = other
-		}
-	}
-	m.mu.Unlock()
-	if s == nil {
+	s := m.holder(senderID)
+	if s == nil || m.ending() {
 		return common.Hash{}, ErrNoSender
 	}
 	return s.join(txID, deadline)
+}
+
+// holder is the sender with that id if this process holds its lease, or nil.
+func (m *Manager) holder(senderID string) *sender {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, s := range m.senders {
+		if k.id == senderID && s.held.Load() != nil {
+			return s
+		}
+	}
+	return nil
 }
 
 // How often a shared store is looked at for what other processes left there.

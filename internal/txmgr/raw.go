@@ -40,10 +40,12 @@ func (w *Wallet) SendRaw(ctx context.Context, p auth.Principal, raw []byte) (has
 	return hash, true, err
 }
 
-func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Transaction, from common.Address) (common.Hash, error) {
+func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Transaction, from common.Address) (hash common.Hash, err error) {
 	begun := time.Now()
 	ctx, cancel := w.until(ctx, begun.Add(w.set.SendTimeout))
 	defer cancel()
+	ctx, span := w.span(ctx, "accept")
+	defer func() { span.end(err) }()
 	for _, authority := range tx.Authorities(signed) {
 		if w.m.owns(authority) {
 			return common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer", authority)}
@@ -51,6 +53,7 @@ func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Tr
 	}
 	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil && t.State != store.Failed {
 		// The same bytes again: the answer is the same, too.
+		w.m.repeats(ctx, t)
 		if !t.State.Final() {
 			if s, err := w.senderAt(ctx, t.Sender); err == nil {
 				return s.join(t.ID, begun.Add(w.set.SendTimeout))
@@ -80,8 +83,10 @@ func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Tr
 	sub.row.Nonce, sub.row.Explicit = &nonce, true
 	sub.signed = signed
 	sub.begun, sub.deadline = begun, begun.Add(w.set.SendTimeout)
+	sub.follow(span)
 	if err := s.submit(sub); err != nil {
 		return common.Hash{}, err
 	}
+	span.end(nil)
 	return sub.await()
 }

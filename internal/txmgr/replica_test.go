@@ -67,6 +67,14 @@ func (p wire) Await(_ context.Context, owner, sender, id string, deadline time.T
 	return r.mgr.Outcome(context.Background(), sender, id, deadline)
 }
 
+func (p wire) Submit(_ context.Context, owner, sender string, items []Handover, taken func(), outcome func(int, common.Hash, error)) error {
+	r := p.holder(owner)
+	if r == nil {
+		return ErrPeer
+	}
+	return r.mgr.Take(sender, items, taken, outcome)
+}
+
 func (p wire) Mend(ctx context.Context, owner, sender string, op Operation) (Report, error) {
 	r := p.holder(owner)
 	if r == nil {

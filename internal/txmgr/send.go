@@ -73,6 +73,7 @@ func (s *sender) pump() {
 	}
 	s.sending = true
 	begun, generation := time.Now(), s.w.node.Generation()
+	end := s.spanSend(batch)
 	s.m.wg.Go(func() {
 		// The bytes are stored: a caller who goes away does not stop them. The
 		// end of the process does, and they go out again at the next start.
@@ -80,6 +81,7 @@ func (s *sender) pump() {
 		defer cancel()
 		faultpoint.At(faultpoint.Send)
 		errs := s.w.node.SendRaw(ctx, raws)
+		end(errs)
 		faultpoint.At(faultpoint.Sent)
 		s.doubtImpossible(ctx, batch, errs)
 		if s.w.node.Generation() != generation {
@@ -233,6 +235,7 @@ func (s *sender) wantAccount() {
 				return // of before a reload
 			}
 			s.account.fetching = false
+			s.spanAccount(since, a.Err)
 			if generation != s.w.node.Generation() {
 				s.wantAccount() // the answer is of a node that serves us no longer
 				return
@@ -254,6 +257,9 @@ func (s *sender) wantAccount() {
 // refuseWaiting answers callers whose request needs the node before anything
 // is stored, when the node does not answer.
 func (s *sender) refuseWaiting(err error) {
+	if s.m.ctx.Err() != nil {
+		return // it is not the node that failed
+	}
 	kept := s.subs[:0]
 	for _, sub := range s.subs {
 		if sub.offered {

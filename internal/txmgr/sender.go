@@ -14,6 +14,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
@@ -88,6 +89,8 @@ type sender struct {
 	owner     string                   // who holds the lease instead of us; empty unless we are a guest
 	offers    map[*submission]struct{} // being stored as offered
 	pricing   bool                     // the chain is asked what it costs now
+	guesting  context.Context          //nolint:containedctx // ends when we are no guest any more
+	handing   bool                     // requests are on their way to the holder, their order not yet certain
 	polling   bool                     // outcomes are being read
 	taking    bool                     // offered rows are being read
 	takeAgain bool
@@ -119,6 +122,9 @@ type entry struct {
 	held      bool      // it is in sender.heldAt
 	weighed   bool      // it is in sender.reserved, and in blobs or plain
 	reason    error     // why the backend or node has not taken it so far
+
+	trace             trace.SpanContext // zero if it is not traced
+	signedAt, minedAt time.Time         // if it is traced
 }
 
 // attempt is one encoding of an entry.
@@ -443,8 +449,14 @@ func (s *sender) round(ctx context.Context) error {
 	events := s.inbox
 	s.inbox = nil
 	s.mu.Unlock()
-	for _, event := range events {
+	for i, event := range events {
 		event()
+		// A block of thousands is taken in pieces: whoever waits for the commit
+		// of a request or a signature must not wait for all of it.
+		if len(s.planned) >= roundSize && i+1 < len(events) {
+			s.putBack(events[i+1:])
+			break
+		}
 	}
 	if s.broken != nil {
 		return s.broken
@@ -476,6 +488,20 @@ func (s *sender) round(ctx context.Context) error {
 	return nil
 }
 
+// roundSize is how many row changes one commit gathers, about.
+const roundSize = 256
+
+// putBack has events run in the next round, before all others.
+func (s *sender) putBack(events []func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inbox = append(events[:len(events):len(events)], s.inbox...)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
 // busy reports whether anything is unfinished that time alone can change.
 func (s *sender) busy() bool {
 	return len(s.queue) > 0 || len(s.subs) > 0 || len(s.slots) > 0 || len(s.mined) > 0 || s.parked != ""
@@ -503,10 +529,24 @@ func (s *sender) nextFree() (uint64, bool) {
 	return uint64(n), n >= 0
 }
 
+// leaveOffered sends those away who wait at a stopping holder for what it has
+// not taken up: whoever takes over will, and is asked next.
+func (s *sender) leaveOffered() {
+	if !s.m.shared || !s.loadedOK {
+		return
+	}
+	for id := range s.waiters {
+		if s.byTx[id] == nil && s.offeredSub(id) == nil {
+			s.answer(id, common.Hash{}, &PendingError{TxID: id})
+		}
+	}
+}
+
 // quiesce waits until every caller of this sender has an answer.
 func (s *sender) quiesce(ctx context.Context) {
 	for ctx.Err() == nil {
 		idle, err := ask(ctx, s, func() bool {
+			s.leaveOffered()
 			// A signature under way is waited for too: its caller may stand at
 			// another replica.
 			return len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0

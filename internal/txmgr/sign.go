@@ -32,9 +32,11 @@ func (s *sender) sign(a *attempt, unsigned *types.Transaction) {
 	ctx, cancel := context.WithDeadline(s.m.ctx, until)
 	s.signings[a] = cancel
 	principal, intent, action, w := e.principal, e.row.Intent, e.action, e.w
+	end := e.spanSign(a.row.Kind)
 	s.m.wg.Go(func() {
 		defer cancel()
 		signed, outcome, err := w.keys.SignAccepted(ctx, principal, intent, action, s.addr, unsigned)
+		end(err)
 		s.post(func() { s.signed(a, signed, outcome, err) })
 	})
 }
@@ -68,6 +70,7 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 		return
 	}
 	a.row.Raw, a.row.Hash = raw, signed.Hash()
+	e.stamp(&e.signedAt)
 	e.row.State, e.row.Hash = store.Signed, e.hash()
 	s.byHash[a.row.Hash] = a
 	row, id, hash, from := a.row, e.row.ID, e.row.Hash, rowStates(store.Signed)
@@ -83,6 +86,7 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 	e.noted = false
 	s.then(func() {
 		faultpoint.At(faultpoint.Store)
+		e.spanStored()
 		s.m.obs.ObserveStage(e.w.name, "sign", time.Since(e.stage))
 		e.stage = time.Now()
 	})
@@ -166,6 +170,7 @@ func (s *sender) discard(e *entry, reason error) {
 	delete(s.byTx, id)
 	s.tell(e)
 	s.then(func() {
+		e.spanFailed("fail", reason)
 		s.answer(id, common.Hash{}, reason)
 		s.event("failed")
 	})

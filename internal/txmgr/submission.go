@@ -7,13 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
@@ -32,9 +32,12 @@ type submission struct {
 	begun     time.Time
 	deadline  time.Time
 	s         *sender
-	result    chan result  // one answer, buffered
-	where     atomic.Int32 // outside, taken or withdrawn
-	stored    func()       // called once the row is committed; may be nil
+	result    chan result       // one answer, buffered
+	where     atomic.Int32      // outside, taken or withdrawn
+	stored    func()            // called once the row is committed; may be nil
+	trace     trace.SpanContext // of the transaction; zero if it is not traced
+	arrived   time.Time         // at the sender, if it is traced
+	away      *span             // while another process has it
 
 	offered bool           // its row is stored already, by a replica that does not hold the lease
 	attempt *store.Attempt // of an offered raw transaction
@@ -109,9 +112,7 @@ func (s *sender) submit(sub *submission) error {
 	sub.row.Sender = s.id
 	return s.offer(func() {
 		if len(s.queue)+len(s.subs) >= s.w.set.QueueLimit {
-			sub.finish(common.Hash{}, &BusyError{
-				Reason: "too many transactions of this account are waiting for a nonce", RetryAfter: 5 * time.Second, Status: http.StatusTooManyRequests,
-			})
+			sub.finish(common.Hash{}, errQueueFull())
 			return
 		}
 		sub.seq = s.nextSeq()
@@ -124,22 +125,28 @@ func (s *sender) join(id string, deadline time.Time) (common.Hash, error) {
 	sub := &submission{w: s.w, s: s, deadline: deadline, result: make(chan result, 2)}
 	sub.row.ID = id
 	if s.offer(func() {
-		e := s.byTx[id]
-		if e != nil && e.acked && e.ready() {
-			sub.finish(e.hash(), nil) // its bytes were committed before they left
-			return
-		}
-		s.waiters[id] = append(s.waiters[id], sub)
-		switch {
-		case e == nil && s.loadedOK && s.offeredSub(id) == nil:
-			s.look(sub)
-		case s.owner != "":
-			s.follow(sub)
-		}
+		s.await(sub)
 	}) != nil {
 		return common.Hash{}, &PendingError{TxID: id}
 	}
 	return sub.await()
+}
+
+// await has sub wait for a transaction that is stored, or tells it the outcome.
+func (s *sender) await(sub *submission) {
+	id := sub.row.ID
+	e := s.byTx[id]
+	if e != nil && e.acked && e.ready() {
+		sub.finish(e.hash(), nil) // its bytes were committed before they left
+		return
+	}
+	s.waiters[id] = append(s.waiters[id], sub)
+	switch {
+	case e == nil && s.loadedOK && s.offeredSub(id) == nil:
+		s.look(sub)
+	case s.owner != "":
+		s.follow(sub)
+	}
 }
 
 // finalOutcome reads the outcome of a transaction that is not in memory. It may
@@ -237,7 +244,7 @@ const maxTries = 8
 // stored and is handed in again, in its old order.
 func (s *sender) readmit(ctx context.Context) error {
 	answers := map[string]result{}
-	var again []*submission
+	var again, repeats []*submission
 	for id, subs := range s.waiters {
 		if e := s.byTx[id]; e != nil {
 			if e.acked {
@@ -258,7 +265,7 @@ func (s *sender) readmit(ctx context.Context) error {
 				if known, err := s.keyTaken(ctx, sub); err != nil {
 					return err
 				} else if known {
-					s.repeatFor(sub)
+					repeats = append(repeats, sub)
 					continue
 				}
 				again = append(again, sub)
@@ -269,6 +276,10 @@ func (s *sender) readmit(ctx context.Context) error {
 	}
 	for id, a := range answers {
 		s.answer(id, a.hash, a.err)
+	}
+	for _, sub := range repeats {
+		delete(s.waiters, sub.row.ID)
+		s.repeatFor(sub)
 	}
 	slices.SortFunc(again, func(a, b *submission) int { return cmp.Compare(a.seq, b.seq) })
 	kept := again[:0]

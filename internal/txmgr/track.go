@@ -57,6 +57,7 @@ func (s *sender) includes(r *node.Receipt) {
 	e.row.State, e.row.Hash, e.row.Block, e.row.BlockHash, e.row.Succeeded = store.Mined, winner, r.BlockNumber, r.BlockHash, r.Status == 1
 	e.acked, e.left = true, true
 	s.mined[e] = struct{}{}
+	e.stamp(&e.minedAt)
 	id, row := e.row.ID, e.row
 	// If it was superseded, it has its nonce back: it won.
 	if n := e.nonce(); n >= s.base {
@@ -74,6 +75,7 @@ func (s *sender) includes(r *node.Receipt) {
 			s.answer(id, hash, nil)
 		}
 		s.m.obs.ObserveStage(e.w.name, "mine", time.Since(e.stage))
+		e.spanMined()
 		s.event("mined")
 	})
 }
@@ -114,13 +116,18 @@ func (s *sender) advance() {
 
 // confirm ends what is deep enough under head.
 func (s *sender) confirm(head node.Head) {
-	if s.doubt.open {
+	if s.doubt.open || !s.loadedOK {
 		return
 	}
 	var top *entry
+	ended := 0
 	for e := range s.mined {
 		if e.row.Block+s.w.set.Confirmations > head.Number || e.nonce() >= s.base {
 			continue
+		}
+		if ended++; ended > roundSize {
+			s.post(func() { s.confirm(head) })
+			break
 		}
 		delete(s.mined, e)
 		s.finish(e)
@@ -162,6 +169,7 @@ func (s *sender) finish(e *entry) {
 			s.answer(id, hash, nil)
 		}
 		s.event(string(state))
+		e.spanFinal()
 	})
 	n := e.nonce()
 	for _, loser := range s.older[n] {
@@ -186,6 +194,7 @@ func (s *sender) lost(e *entry, state store.TxState) {
 	})
 	delete(s.byTx, id)
 	s.then(func() {
+		e.spanFailed("lost", reason)
 		s.answer(id, common.Hash{}, reason)
 		s.event(string(state))
 	})

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
+
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -180,6 +182,79 @@ var commitTests = []test{
 			all, err := db.Attempts(t.Context(), tx.ID)
 			if err != nil || (len(all) == 1) != wantStored {
 				t.Errorf("%d: %d attempts, %v", i, len(all), err)
+			}
+		}
+	}},
+	{"ExpectationsThatFailUndoTheirClosureAlone", func(t *testing.T, db *store.DB) {
+		rows := make([]store.Tx, racers)
+		attempts := make([]store.Attempt, racers)
+		for i := range rows {
+			rows[i] = withNonce(newTx(), store.Assigned, uint64(i))
+			attempts[i] = newAttempt(rows[i])
+		}
+		insert(t, db, rows...)
+		write(t, db, func(w *store.Writer) error {
+			for _, a := range attempts {
+				if err := w.InsertAttempt(a); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		raw, hash := []byte{1}, common.Hash{7}
+		hold(t, db, func() {
+			race(t, func(i int) (bool, error) {
+				tx, a := rows[i], attempts[i]
+				var want error
+				err := db.Write(t.Context(), func(w *store.Writer) error {
+					want = nil
+					nonce := a.Nonce
+					if i%8 == 1 {
+						nonce, want = nonce+1, store.ErrChanged
+					}
+					if err := w.ExpectSigned(a.ID, a.Tx, nonce, a.Digest, a.Epoch, raw, hash); err != nil {
+						return err
+					}
+					from := []store.TxState{store.Assigned}
+					if i%8 == 2 {
+						from, want = []store.TxState{store.Sent, store.Mined, store.Queued}, store.ErrChanged
+					}
+					if err := w.ExpectTx(tx.ID, from, store.TxUpdate{State: store.Signed, Hash: &hash}); err != nil {
+						return err
+					}
+					switch i % 8 {
+					case 3:
+						want = store.ErrChanged
+						return w.ExpectOutcome(a.ID, []store.AttemptOutcome{store.Void, store.Lost, store.Won}, store.Impossible)
+					case 4: // the same row twice, in order
+						return w.ExpectTx(tx.ID, []store.TxState{store.Signed}, store.TxUpdate{State: store.Sent})
+					case 5: // to the nonce of another
+						want = store.ErrNonceTaken
+						taken := uint64((i + 1) % racers)
+						return w.ExpectTx(tx.ID, []store.TxState{store.Signed}, store.TxUpdate{State: store.Assigned, SetNonce: true, Nonce: &taken})
+					}
+					return nil
+				})
+				if !errors.Is(err, want) {
+					t.Errorf("%d: got %v, want %v", i, err, want)
+				}
+				return err == nil, nil
+			})
+		})
+		for i, tx := range rows {
+			want := store.Signed
+			switch i % 8 {
+			case 1, 2, 3, 5:
+				want = store.Assigned
+			case 4:
+				want = store.Sent
+			}
+			if got := get(t, db, tx.ID); got.State != want {
+				t.Errorf("%d is %s, want %s", i, got.State, want)
+			}
+			all, err := db.Attempts(t.Context(), tx.ID)
+			if err != nil || len(all) != 1 || (all[0].Raw != nil) != (want != store.Assigned) {
+				t.Errorf("%d: attempts %+v, %v", i, all, err)
 			}
 		}
 	}},
