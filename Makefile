@@ -5,7 +5,8 @@
 #   make test     every test: Go with the race detector, then end to end with real clients
 #   make lint     formatting, vet, staticcheck, import boundaries
 #   make fuzz     each fuzz target for FUZZTIME (FUZZ=./internal/tx for one package)
-#   make bench    pass-through and send, against going to the node directly
+#   make bench    speed beside the node itself and a bare proxy, as ratios (BENCH="-only send" …)
+#   make soak     500 + 300 runs under random faults, with a checker; make soak-steady: 20 minutes at full rate
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,7 @@ FUZZTIME ?= 100000x
 FUZZ     ?= ./internal/...
 LINT     := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: demo build test lint fmt fuzz bench clean need-go clients
+.PHONY: demo build test lint fmt fuzz bench soak soak-steady clean need-go clients servers
 
 need-go:
 	@command -v $(GO) >/dev/null || { echo "HSM Signer is built with Go 1.26 or newer: https://go.dev/dl/" >&2; exit 1; }
@@ -39,13 +40,23 @@ e2e/clients/node_modules/.package-lock.json: e2e/clients/package-lock.json
 	@command -v npm >/dev/null || { echo "the client tests need Node.js 18 or newer with npm: apt-get install nodejs npm" >&2; exit 1; }
 	cd e2e/clients && npm ci --no-audit --no-fund
 
+# The database servers that the tests start for themselves, each on a free port.
+servers:
+	@for program in initdb pg_ctl postgres; do \
+	  command -v $$program >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$$program" >/dev/null || \
+	  { echo "the tests of PostgreSQL need its server: apt-get install postgresql pgbouncer" >&2; exit 1; }; \
+	done
+	command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || { echo "the tests behind a pooler need pgbouncer: apt-get install pgbouncer" >&2; exit 1; }
+	command -v strace >/dev/null || { echo "the tests of a failing disk need strace: apt-get install strace" >&2; exit 1; }
+
 # The end-to-end tests build the programs without the race detector: they measure
 # and kill them. One summary counts both runs, and fails on a skipped test too.
-test: need-go clients
+test: need-go clients servers
 	$(GO) vet ./...
 	$(GO) build -o bin/ ./tools/testsum
 	{ status=0
-	  $(GO) test -json -race -timeout 20m ./cmd/... ./internal/... ./tools/... || status=1
+	  $(GO) test -json -race -timeout 30m ./cmd/... ./internal/... ./tools/... || status=1
+	  $(GO) test -json -race -tags faultpoints ./internal/faultpoint || status=1
 	  $(GO) test -json -timeout 30m ./e2e/... || status=1
 	  exit $$status
 	} | ./bin/testsum
@@ -68,7 +79,13 @@ fuzz: need-go
 	done
 
 bench: need-go
-	$(GO) run ./e2e/bench
+	$(GO) run ./e2e/bench $(BENCH)
+
+soak: need-go
+	$(GO) run ./e2e/fault/soak -json soak.json
+
+soak-steady: need-go
+	$(GO) run ./e2e/fault/soak -steady 20m -json steady.json
 
 clean:
 	rm -rf bin e2e/clients/node_modules
