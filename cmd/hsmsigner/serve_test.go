@@ -44,8 +44,8 @@ func freePort(t *testing.T) string {
 }
 
 // startDaemon runs serve with one keystore wallet. rpcExtra is YAML inside of
-// the rpc section.
-func startDaemon(t *testing.T, rpcExtra func(dir string) string) *daemon {
+// the rpc section; before is done before the start.
+func startDaemon(t *testing.T, rpcExtra func(dir string) string, before ...func(*daemon)) *daemon {
 	t.Helper()
 	d := &daemon{t: t, dir: t.TempDir(), rpc: freePort(t), admin: freePort(t), log: &bytes.Buffer{}}
 	d.chain = nodetest.New(t, nodetest.Options{Interval: 50 * time.Millisecond, DefaultBalance: nodetest.Ether(10)})
@@ -56,6 +56,9 @@ func startDaemon(t *testing.T, rpcExtra func(dir string) string) *daemon {
 	}
 	d.account = account.Hex()
 	d.write("password", "password\n")
+	for _, do := range before {
+		do(d)
+	}
 	d.write("config.yaml", fmt.Sprintf(`data: ./data
 rpc:
   listen: %s

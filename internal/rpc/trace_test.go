@@ -46,7 +46,7 @@ func spansOf(t *testing.T, rec *tracetest.InMemoryExporter, n int) []tracetest.S
 func valueOf(s tracetest.SpanStub, k attribute.Key) string {
 	for _, kv := range s.Attributes {
 		if kv.Key == k {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""
@@ -113,8 +113,8 @@ func TestSpanHasTheCodeAndNothingOfTheRequest(t *testing.T) {
 			t.Errorf("%s: %v, %v", s.Name, s.Status, s.Attributes)
 		}
 		for _, kv := range s.Attributes {
-			if strings.Contains(kv.Value.Emit(), "deadbeef") {
-				t.Errorf("%s has %s = %s", s.Name, kv.Key, kv.Value.Emit())
+			if strings.Contains(kv.Value.String(), "deadbeef") {
+				t.Errorf("%s has %s = %s", s.Name, kv.Key, kv.Value.String())
 			}
 		}
 	}

@@ -224,7 +224,7 @@ func TestCollectorAwayIsSaidOnceAndNobodyWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &collector{}
-	c.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: c}} //nolint:gosec // a test's
+	c.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: c}}
 	c.Start()
 	defer c.Close()
 	waitFor(t, "export again", func() bool { span(p, "kept"); return strings.Contains(log.String(), "exported again") })

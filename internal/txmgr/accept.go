@@ -175,7 +175,7 @@ func (w *Wallet) early(err error) error {
 	var down *storeError
 	if errors.As(err, &down) {
 		w.m.log.Error("the transaction store does not answer", "err", down.err)
-		return &BusyError{Reason: "the transaction store does not answer; nothing was stored", RetryAfter: time.Second}
+		return errStoreAway()
 	}
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, node.ErrTimeout) {
 		return &BusyError{Reason: "the request could not be prepared in time; nothing was stored", RetryAfter: time.Second}

@@ -369,7 +369,7 @@ func (c *chain) include(ctx context.Context, b node.Block) error {
 	}
 	c.mu.Unlock()
 	if len(owners) > 0 {
-		receipts, err := c.node.BlockReceipts(ctx, b.Hash)
+		receipts, err := c.node.ReceiptsIn(ctx, b.Hash, func(h common.Hash) bool { return owners[h] != nil })
 		if err != nil {
 			return err
 		}

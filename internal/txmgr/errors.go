@@ -94,6 +94,11 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return e.Msg }
 
+// errStoreAway refuses what the store did not take, again and again.
+func errStoreAway() error {
+	return &BusyError{Reason: "the transaction store does not answer; nothing was stored", RetryAfter: time.Second}
+}
+
 // storeError says that the store failed before anything was stored, so that the
 // caller may safely send again.
 type storeError struct{ err error }

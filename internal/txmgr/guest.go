@@ -170,7 +170,7 @@ func (s *sender) offered(sub *submission, err error) {
 	default:
 		if sub.tries++; sub.tries > maxTries || time.Now().After(sub.deadline) {
 			s.log.Error("a transaction could not be stored", "err", err)
-			sub.finish(common.Hash{}, errNotStored)
+			sub.finish(common.Hash{}, errStoreAway())
 			return
 		}
 		// Nothing was stored: again, in a while.
@@ -195,8 +195,9 @@ func (s *sender) repeatFor(sub *submission) {
 		row, known, err := s.m.db.Idempotent(s.m.ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
 		switch {
 		case err != nil:
-		case !known:
-			err = errNotStored
+		case !known: // the other one was not stored in the end
+			s.post(func() { s.offered(sub, errNotStored) })
+			return
 		default:
 			hash, err = sub.w.repeat(s.m.ctx, row, sub.row.RequestHash, sub.deadline)
 		}

@@ -152,9 +152,14 @@ func (s *sender) handOver() {
 		if sub.offered || !sub.take() {
 			continue // the rows have it; or its caller has given up
 		}
-		// Offers are taken up in the order of their ids, and these rise here.
-		sub.row.ID = store.NewID()
-		sub.intent.Subject = sub.row.ID
+		// Offers are taken up in the order of their ids, and these rise here. Once
+		// it was handed over it keeps its id, which a process that has fallen
+		// silent may still store.
+		if !sub.handed {
+			sub.handed = true
+			sub.row.ID = store.NewID()
+			sub.intent.Subject = sub.row.ID
+		}
 		subs = append(subs, sub)
 	}
 	s.subs = nil

@@ -39,6 +39,7 @@ type submission struct {
 	arrived   time.Time         // at the sender, if it is traced
 	away      *span             // while another process has it
 
+	handed  bool           // another process was asked to store it, under its id
 	offered bool           // its row is stored already, by a replica that does not hold the lease
 	attempt *store.Attempt // of an offered raw transaction
 
@@ -286,7 +287,7 @@ func (s *sender) readmit(ctx context.Context) error {
 	for _, sub := range again {
 		delete(s.waiters, sub.row.ID)
 		if sub.tries++; sub.tries > maxTries {
-			sub.finish(common.Hash{}, errNotStored)
+			sub.finish(common.Hash{}, errStoreAway()) // the rows do not have it
 			continue
 		}
 		sub.where.Store(outside)
