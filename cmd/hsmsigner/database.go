@@ -85,13 +85,23 @@ func tidy(ctx context.Context, db *store.DB, r config.Retention, owner string, l
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var lease store.Lease
+	defer func() {
+		if lease.Owner == "" {
+			return
+		}
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		_ = db.ReleaseLease(end, store.Fence{Sender: lease.Sender, Owner: lease.Owner, Epoch: lease.Epoch}) // else it runs out
+	}()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if _, err := db.AcquireLease(ctx, "tidy", owner+"/tidy", 10*every); err != nil {
+		var err error
+		if lease, err = db.AcquireLease(ctx, "tidy", owner+"/tidy", 10*every); err != nil {
 			if !errors.Is(err, store.ErrLeaseHeld) && ctx.Err() == nil {
 				log.Warn("cannot look for rows whose time is up", "err", err)
 			}

@@ -126,8 +126,9 @@ func (e *endpoint) batchOnce(ctx context.Context, qs []*question, header http.He
 		// geth answers a batch that is too large with one item (rpc/handler.go).
 		return true, nil
 	}
+	missing := badResponse("no answer to this call of a batch")
 	for _, q := range qs {
-		q.err = badResponse("no answer to this call of a batch")
+		q.err = missing
 	}
 	for _, env := range list {
 		id, ok := env.number()

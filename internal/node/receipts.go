@@ -26,8 +26,7 @@ type Receipt struct {
 	ContractAddress   *common.Address // of a contract creation
 	Status            uint64          // 1 success, 0 reverted (EIP-658); 1 where the chain predates it
 	GasUsed           uint64
-	EffectiveGasPrice *big.Int        // wei per gas; nil if the node does not say
-	Raw               json.RawMessage // the whole receipt, byte for byte
+	EffectiveGasPrice *big.Int // wei per gas; nil if the node does not say
 }
 
 // receiptText is the members of a receipt that are read.
@@ -73,8 +72,8 @@ func (t *receiptText) place() (tx, block common.Hash, err error) {
 	return tx, block, r.err
 }
 
-// receipt reads all. text is the whole receipt.
-func (t *receiptText) receipt(text []byte) (*Receipt, error) {
+// receipt reads all.
+func (t *receiptText) receipt() (*Receipt, error) {
 	tx, block, err := t.place()
 	if err != nil {
 		return nil, err
@@ -100,7 +99,6 @@ func (t *receiptText) receipt(text []byte) (*Receipt, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	rc.Raw = append(json.RawMessage(nil), text...)
 	return rc, nil
 }
 
@@ -111,7 +109,7 @@ func (r *Receipt) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	read, err := t.receipt(b)
+	read, err := t.receipt()
 	if err == nil {
 		*r = *read
 	}
@@ -137,7 +135,7 @@ func scanReceipts(text []byte, block common.Hash, want func(common.Hash) bool) (
 		if want != nil && !want(tx) {
 			return end, nil
 		}
-		r, err := t.receipt(text[i:end])
+		r, err := t.receipt()
 		list = append(list, r)
 		return end, err
 	})

@@ -136,9 +136,10 @@ func (a *answerReader) once() (status int, err error) {
 	if chunked && length >= 0 {
 		return 0, malformed("a length and chunks")
 	}
+	a.ended, a.left = false, 0
 	switch {
 	case status < 200 || status == http.StatusNoContent || status == http.StatusNotModified:
-		a.framing, a.left, a.ended = byLength, 0, true
+		a.framing, a.ended = byLength, true
 	case chunked:
 		a.framing = byChunks
 	case length >= 0:

@@ -115,7 +115,9 @@ func (c *Client) ask(ctx context.Context, owner, path string, q question) (reply
 	if err != nil {
 		return reply{}, fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
 	}
-	r.Header.Set("Authorization", "Bearer "+peer.Token)
+	if err := c.registry.sign(peer, r, body); err != nil {
+		return reply{}, fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
+	}
 	r.Header.Set("Content-Type", "application/json")
 	carry(ctx, r.Header)
 	answer, err := c.http.Do(r)

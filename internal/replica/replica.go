@@ -9,15 +9,14 @@
 // what another one has changed, as the accounts of a wallet, within a second.
 //
 // Nothing depends on it: what peers say can be read from the rows too, and a
-// replica that cannot be reached is only slower to answer. Peers show each other
-// the token of the receiver's row, made anew at every start; whoever can read it
-// can write the database itself. It never carries a key, a signature's digest or
-// a transaction's content.
+// replica that cannot be reached is only slower to answer. A question carries a
+// proof that a replica on this database asks it (proof.go); its content is in the
+// clear, as on the way to the node. It never carries a key or a digest to sign.
 package replica
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/ecdh"
 	"encoding/hex"
 	"log/slog"
 	"sync"
@@ -61,21 +60,23 @@ type Config struct {
 // Registry knows who is alive. It is safe for concurrent use.
 type Registry struct {
 	cfg   Config
-	token string
+	key   *ecdh.PrivateKey
+	token string // its public half, in hex
 	begun time.Time
 
 	mu       sync.Mutex
 	peers    map[string]store.Replica // by owner, this process among them
+	asked    time.Time                // when the rows were last read for a peer that was not known
+	secrets  map[string][]byte        // by the peer's public key
 	versions map[string]int64
 	differs  map[string]bool // peers whose settings were complained about
 }
 
 // New makes a registry. Call [Registry.Run].
 func New(cfg Config) *Registry {
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process instead
+	key := newKey()
 	return &Registry{
-		cfg: cfg, token: hex.EncodeToString(secret), begun: time.Now(),
+		cfg: cfg, key: key, token: hex.EncodeToString(key.PublicKey().Bytes()), secrets: map[string][]byte{}, begun: time.Now(),
 		peers: map[string]store.Replica{}, differs: map[string]bool{},
 	}
 }

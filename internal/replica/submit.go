@@ -49,7 +49,9 @@ func (c *Client) Submit(ctx context.Context, owner, sender string, items []txmgr
 	if err != nil {
 		return fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
 	}
-	r.Header.Set("Authorization", "Bearer "+peer.Token)
+	if err := c.registry.sign(peer, r, body); err != nil {
+		return fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
+	}
 	r.Header.Set("Content-Type", "application/json")
 	answer, err := c.http.Do(r)
 	if err != nil {
@@ -87,12 +89,13 @@ func (c *Client) Submit(ctx context.Context, owner, sender string, items []txmgr
 // submit answers Submit.
 func (r *Registry) submit(m Manager) http.HandlerFunc {
 	return func(w http.ResponseWriter, request *http.Request) {
-		if !r.known(request) {
+		body, err := r.body(w, request, maxSubmission)
+		if err != nil {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		var s submission
-		if err := json.NewDecoder(http.MaxBytesReader(w, request.Body, maxSubmission)).Decode(&s); err != nil {
+		if err := json.Unmarshal(body, &s); err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -108,7 +111,7 @@ func (r *Registry) submit(m Manager) http.HandlerFunc {
 			_ = control.Flush()
 		}
 		w.Header().Set("Content-Type", "application/x-ndjson")
-		err := m.Take(s.Sender, s.Items, func() { say(line{}) }, func(i int, hash common.Hash, err error) {
+		err = m.Take(s.Sender, s.Items, func() { say(line{}) }, func(i int, hash common.Hash, err error) {
 			a := failed(err)
 			a.Hash = hash
 			say(line{Item: &i, reply: a})

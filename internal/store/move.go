@@ -214,7 +214,7 @@ func refuseFilled(ctx context.Context, conn *sql.Conn, t table, where string) er
 }
 
 func copyTable(ctx context.Context, source *sql.Tx, target *DB, conn *sql.Conn, t table) (int64, error) {
-	rows, err := source.QueryContext(ctx, `SELECT `+strings.Join(t.columns, ", ")+` FROM `+t.name+ownRows(t))
+	rows, err := source.QueryContext(ctx, `SELECT `+strings.Join(t.columns, ", ")+` FROM `+t.name+ownRows(t)) //nolint:gosec // names come from the catalogue of our own schema
 	if err != nil {
 		return 0, err
 	}
@@ -234,6 +234,9 @@ func copyTable(ctx context.Context, source *sql.Tx, target *DB, conn *sql.Conn, 
 	if err != nil {
 		return 0, err
 	}
+	if err := rows.Err(); err != nil {
+		return 0, err
+	}
 	var there int64
 	if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM `+t.name+ownRows(t)).Scan(&there); err != nil {
 		return 0, err
@@ -249,7 +252,7 @@ func insertAll(ctx context.Context, conn *sql.Conn, f *feed) error {
 	for i := range holders {
 		holders[i] = "$" + strconv.Itoa(i+1)
 	}
-	stmt, err := conn.PrepareContext(ctx, `INSERT INTO `+f.table.name+` (`+strings.Join(f.table.columns, ", ")+`) VALUES (`+strings.Join(holders, ", ")+`)`)
+	stmt, err := conn.PrepareContext(ctx, `INSERT INTO `+f.table.name+` (`+strings.Join(f.table.columns, ", ")+`) VALUES (`+strings.Join(holders, ", ")+`)`) //nolint:gosec // names come from the catalogue of our own schema
 	if err != nil {
 		return err
 	}

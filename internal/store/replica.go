@@ -14,7 +14,7 @@ import (
 type Replica struct {
 	Owner    string // as in Lease.Owner
 	URL      string // where its peers reach it; empty if they cannot
-	Token    string // what they show it
+	Token    string // its public key, by which they prove to it who they are
 	Version  string
 	Settings string // fingerprint of what must be the same everywhere
 	Started  time.Time

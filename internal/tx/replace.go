@@ -69,6 +69,26 @@ func LeastBump(old *types.Transaction) Fees {
 	return f
 }
 
+// AtLeast raises f to want where that is more, but for the fee per gas not above
+// limit, if there is one. Fields of want that are nil ask for nothing.
+func (f Fees) AtLeast(want Fees, limit *big.Int) Fees {
+	more := func(have, want *big.Int) *big.Int {
+		if limit != nil && limit.Sign() > 0 && want != nil && want.Cmp(limit) > 0 {
+			want = limit
+		}
+		if want != nil && want.Cmp(have) > 0 {
+			return want
+		}
+		return have
+	}
+	f.MaxFeePerGas = more(f.MaxFeePerGas, want.MaxFeePerGas)
+	f.MaxPriorityFeePerGas = more(f.MaxPriorityFeePerGas, want.MaxPriorityFeePerGas)
+	if f.MaxPriorityFeePerGas.Cmp(f.MaxFeePerGas) > 0 || f.Legacy {
+		f.MaxPriorityFeePerGas = f.MaxFeePerGas
+	}
+	return f
+}
+
 // BumpOK reports whether nodes would let next replace old at the same nonce:
 // the same pool, and at least the fees of LeastBump.
 func BumpOK(old, next *types.Transaction) bool {

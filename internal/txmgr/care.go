@@ -20,13 +20,9 @@ import (
 // same nonce, up to the ceiling that was fixed when it was accepted. Both are
 // watched; whichever is mined is the transaction (TXMGR.md no. 17).
 
-const (
-	// stuckBlocks must have been made without it: where no blocks come, a
-	// higher fee helps nobody.
-	stuckBlocks = 3
-	// careFor is how many of the lowest nonces are looked after at a time.
-	careFor = 16
-)
+// stuckBlocks must have been made without it: where no blocks come, a higher fee
+// helps nobody.
+const stuckBlocks = 3
 
 // care raises the fees of what has been in flight for too long.
 func (s *sender) care(now time.Time) {
@@ -34,21 +30,13 @@ func (s *sender) care(now time.Time) {
 	if after <= 0 || s.pricing || s.parked != "" || !s.mayWork() {
 		return
 	}
-	head := s.chain.current().Number
-	var stuck []*entry
-	for n := s.base; n < s.base+careFor; n++ {
-		e := s.slots[n]
-		if e == nil {
-			break
-		}
-		a := e.current()
-		if a == nil || a.row.Raw == nil || a.row.Kind == store.CancelAttempt || !e.acked || e.capped ||
-			e.row.Kind != store.UserTx || head < e.sentAt+stuckBlocks || now.Sub(a.row.Created) < after {
-			continue
-		}
-		stuck = append(stuck, e)
+	// Only the lowest nonce: what is above waits for it, whatever it pays.
+	e := s.slots[s.base]
+	if e == nil || !e.ready() || !e.acked || e.capped || e.row.Kind != store.UserTx {
+		return
 	}
-	if len(stuck) == 0 {
+	a := e.current()
+	if a.row.Kind == store.CancelAttempt || s.chain.current().Number < e.sentAt+stuckBlocks || now.Sub(a.row.Created) < after {
 		return
 	}
 	s.pricing = true
@@ -60,15 +48,13 @@ func (s *sender) care(now time.Time) {
 			if err != nil || forks != s.forks || !s.loadedOK {
 				return // looked at again with the next tick
 			}
-			for _, e := range stuck {
-				if s.byTx[e.row.ID] != e || s.slots[e.nonce()] != e || !e.acked {
-					continue
-				}
-				if err := s.speedUp(e, fees, false); err != nil {
-					e.capped = true
-					s.log.Warn("a transaction is stuck and its fees cannot be raised", "tx", e.row.ID, "nonce", e.nonce(), "err", err)
-					s.event("stuck")
-				}
+			if s.slots[s.base] != e || !e.acked {
+				return
+			}
+			if err := s.speedUp(e, fees, false); err != nil {
+				e.capped = true
+				s.log.Warn("a transaction is stuck and its fees cannot be raised", "tx", e.row.ID, "nonce", e.nonce(), "err", err)
+				s.event("stuck")
 			}
 		})
 	})

@@ -87,6 +87,17 @@ func (s *sender) leaseFree(ctx context.Context) bool {
 	return false
 }
 
+// offerNext stores the next request that the holder did not take.
+func (s *sender) offerNext() {
+	if s.offering || len(s.unoffered) == 0 {
+		return
+	}
+	sub := s.unoffered[0]
+	s.unoffered = s.unoffered[1:]
+	s.offering = true
+	s.offerRow(sub)
+}
+
 // offerRow stores a request as offered, under the id that it has.
 func (s *sender) offerRow(sub *submission) {
 	sub.row.State = store.Offered
@@ -95,8 +106,7 @@ func (s *sender) offerRow(sub *submission) {
 	if sub.signed != nil {
 		a, err := s.rawAttempt(sub.row.ID, sub.signed)
 		if err != nil {
-			delete(s.offers, sub)
-			sub.finish(common.Hash{}, err)
+			s.offered(sub, &RefusedError{Code: codeRefused, Msg: err.Error()})
 			return
 		}
 		raw = &a
@@ -148,43 +158,50 @@ func (s *sender) wasStored(id string) error {
 // offered takes the outcome of storing an offer.
 func (s *sender) offered(sub *submission, err error) {
 	delete(s.offers, sub)
+	s.offering = false
+	defer s.offerNext()
 	var duplicate *store.DuplicateKeyError
+	var refused *RefusedError
 	switch {
+	case errors.As(err, &refused):
+		sub.finish(common.Hash{}, err)
 	case err == nil:
-		s.waiters[sub.row.ID] = append(s.waiters[sub.row.ID], sub)
 		if sub.stored != nil {
 			sub.stored()
 		}
 		sub.spanOffered()
 		s.m.obs.ObserveStage(sub.w.name, "accept", time.Since(sub.begun))
 		s.m.obs.Event(sub.w.name, "accepted")
-		if s.loadedOK {
-			s.takeOffered()
-		} else {
-			s.follow(sub)
-		}
+		s.await(sub)
 	case errors.As(err, &duplicate):
 		s.repeatFor(sub)
 	case s.m.ctx.Err() != nil:
 		sub.finish(common.Hash{}, errStopping)
 	default:
-		if sub.tries++; sub.tries > maxTries || time.Now().After(sub.deadline) {
-			s.log.Error("a transaction could not be stored", "err", err)
-			sub.finish(common.Hash{}, errStoreAway())
-			return
-		}
-		// Nothing was stored: again, in a while.
-		s.m.wg.Go(func() {
-			if !sleep(s.m.ctx, 200*time.Millisecond) {
-				s.post(func() { sub.finish(common.Hash{}, errStopping) })
+		s.log.Warn("a transaction could not be stored", "err", err)
+		s.handAgain(sub)
+	}
+}
+
+// handAgain hands a request in again, in a while, that is in no row.
+func (s *sender) handAgain(sub *submission) {
+	if sub.tries++; sub.tries > maxTries || time.Now().After(sub.deadline) {
+		sub.finish(common.Hash{}, errStoreAway())
+		return
+	}
+	s.offers[sub] = struct{}{} // it is not forgotten meanwhile
+	s.m.wg.Go(func() {
+		alive := sleep(s.m.ctx, 200*time.Millisecond)
+		s.post(func() {
+			delete(s.offers, sub)
+			if !alive {
+				sub.finish(common.Hash{}, errStopping)
 				return
 			}
-			s.post(func() {
-				sub.where.Store(outside)
-				s.subs = append(s.subs, sub)
-			})
+			sub.where.Store(outside)
+			s.subs = append(s.subs, sub)
 		})
-	}
+	})
 }
 
 // repeatFor answers a request whose idempotency key another process has stored
@@ -196,7 +213,7 @@ func (s *sender) repeatFor(sub *submission) {
 		switch {
 		case err != nil:
 		case !known: // the other one was not stored in the end
-			s.post(func() { s.offered(sub, errNotStored) })
+			s.post(func() { s.handAgain(sub) })
 			return
 		default:
 			hash, err = sub.w.repeat(s.m.ctx, row, sub.row.RequestHash, sub.deadline)
@@ -276,7 +293,7 @@ func (s *sender) closing(sub *submission) {
 		if only, err := ask(ctx, s, func() bool { return !sub.answered && len(s.waiters[id]) <= 1 }); err != nil || !only {
 			return
 		}
-		if ok, err := s.m.db.CancelUnclaimed(ctx, id, EncodeFailure(given)); err != nil {
+		if ok, err := s.cancelUnclaimed(ctx, id, given); err != nil {
 			return
 		} else if ok {
 			s.post(func() { s.answer(id, common.Hash{}, given) })
@@ -286,6 +303,26 @@ func (s *sender) closing(sub *submission) {
 			s.post(func() { s.answer(id, hash, nil) })
 		}
 	})
+}
+
+// cancelUnclaimed fails a transaction that no holder has given a nonce.
+func (s *sender) cancelUnclaimed(ctx context.Context, id string, reason error) (ok bool, err error) {
+	err = s.m.db.Write(ctx, func(w *store.Writer) error {
+		if ok, err = w.CancelUnclaimed(id, EncodeFailure(reason)); err != nil || !ok || s.m.hooks == nil {
+			return err
+		}
+		row, err := w.Tx(id)
+		if err != nil {
+			return err
+		}
+		for _, e := range s.m.hooks.Events(row, nil) {
+			if err := w.PutEvent(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return ok && err == nil, err
 }
 
 // idle lets go of a lease that nothing needs, and waits until something does.

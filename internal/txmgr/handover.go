@@ -197,7 +197,7 @@ func (s *sender) handOver() {
 				}
 				subs[i].away.end(err)
 				if errors.Is(err, ErrNoSender) {
-					s.offerRow(subs[i]) // the holder ended meanwhile
+					s.notHanded(subs[i : i+1]) // the holder ended meanwhile
 					return
 				}
 				delete(s.offers, subs[i])
@@ -224,7 +224,8 @@ func (s *sender) notHanded(subs []*submission) {
 	for _, sub := range subs {
 		if _, open := s.offers[sub]; open {
 			sub.away.end(ErrPeer)
-			s.offerRow(sub)
+			s.unoffered = append(s.unoffered, sub)
 		}
 	}
+	s.offerNext()
 }

@@ -122,7 +122,9 @@ func (m *Manager) OperateHere(ctx context.Context, senderID string, op Operation
 			return nil
 		})
 	case Cancel:
-		return s.onTx(ctx, op.Tx, s.cancel)
+		// Where the chain cannot be asked, the least that replaces it has to do.
+		fees, _ := s.market(ctx, op)
+		return s.onTx(ctx, op.Tx, func(e *entry) error { return s.cancel(e, fees) })
 	case SpeedUp:
 		fees, err := s.market(ctx, op)
 		if err != nil {
@@ -183,12 +185,12 @@ var errNotLoaded = errors.New("the sender is not loaded: its node or store does 
 
 // cancel fails a transaction that has not left, and has a self-transfer compete
 // with one that has.
-func (s *sender) cancel(e *entry) error {
+func (s *sender) cancel(e *entry, want tx.Fees) error {
 	if !e.left {
 		s.fail(e, &RefusedError{Code: codeRefused, Msg: "cancelled by an operator before it was sent"})
 		return nil
 	}
-	return s.cancelAttempt(e)
+	return s.cancelAttempt(e, want)
 }
 
 // mend acts on a sender with a fresh answer of its node.

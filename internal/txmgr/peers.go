@@ -77,7 +77,7 @@ const (
 // watchShared takes up what other processes left in a shared store: offered
 // transactions of our senders, and senders whose holder is gone.
 func (m *Manager) watchShared() {
-	orphans := time.Now()
+	orphans, away := time.Now(), false
 	for sleep(m.ctx, offeredPoll) {
 		if m.ending() {
 			return // others will see to it
@@ -90,11 +90,13 @@ func (m *Manager) watchShared() {
 			orphans = time.Now()
 		}
 		if err != nil {
-			if m.ctx.Err() == nil {
-				m.log.Warn("cannot look for other replicas' transactions", "err", err)
+			if m.ctx.Err() == nil && !away {
+				m.log.Warn("cannot look for other replicas' transactions, trying on", "err", err)
 			}
+			away = true
 			continue
 		}
+		away = false
 		m.takeUp(ids)
 	}
 }

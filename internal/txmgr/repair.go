@@ -145,7 +145,7 @@ func (s *sender) report() Report {
 // cancelAttempt plans a self-transfer with a higher fee beside the attempts
 // of a transaction that has left. It fails the transaction only once it is
 // mined and confirmed (TXMGR.md no. 15).
-func (s *sender) cancelAttempt(e *entry) error {
+func (s *sender) cancelAttempt(e *entry, want tx.Fees) error {
 	if !e.ready() {
 		return errors.New("a cancel of it is being signed")
 	}
@@ -155,6 +155,7 @@ func (s *sender) cancelAttempt(e *entry) error {
 			fees = tx.LeastBump(last)
 		}
 	}
+	fees = fees.AtLeast(want, s.w.set.Limits.MaxFeePerGas)
 	unsigned, err := tx.SelfTransfer(e.utx, s.addr, s.w.chainID, e.nonce(), fees)
 	if err != nil {
 		return err

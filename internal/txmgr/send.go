@@ -170,7 +170,9 @@ func (s *sender) taken(e *entry, begun time.Time) {
 	e.sentAt = s.chain.current().Number
 	if e.row.State == store.Signed {
 		e.row.State = store.Sent // the row learns of it if no block comes soon: note
-		s.tell(e)
+		if e.current().row.Kind != store.CancelAttempt {
+			s.tell(e)
+		}
 	}
 	// The bytes were stored before they left, so the callers need not wait
 	// for this round's commit.

