@@ -53,7 +53,7 @@ type Config struct {
 	ChainID     uint64            // the chain that must answer; 0: whatever the first answer says
 	Instance    string            // tells development chains apart that share a genesis block
 	Timeout     time.Duration     // of one HTTP request, its answer included; default 10 s
-	MaxResponse int64             // bytes of one answer or WebSocket message; default 32 MiB
+	MaxResponse int64             // bytes of one answer or WebSocket message, less for what is known to be short; default 32 MiB
 	TLS         *tls.Config       // of endpoints that have none of their own
 	Logger      *slog.Logger      // nil: silent
 

@@ -96,6 +96,9 @@ func (w *wire) close() { w.pool.close() }
 // post sends one request and reads the whole answer. Where a kept connection
 // turns out to be dead before anything was written, it takes a fresh one.
 func (w *wire) post(ctx context.Context, p *posting) (status int, answer []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, nil, err
+	}
 	if err := w.pool.enter(ctx, p.deadline); err != nil {
 		return 0, nil, err
 	}

@@ -378,6 +378,20 @@ func answeringRequest(t *testing.T, got chan<- *http.Request) string {
 	return srv.URL
 }
 
+func TestCallerWhoHasGivenUpSendsNothing(t *testing.T) {
+	s, c := answered(t, "HTTP/1.1 200 OK\r\n"+okLength+"\r\n"+okBody, false)
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 20 {
+		if errs := c.SendRaw(cancelled, [][]byte{{1}}); !errors.Is(errs[0], context.Canceled) {
+			t.Error(errs)
+		}
+	}
+	if n := s.requests.Load(); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
 func TestRuleOfDialledAddressesHolds(t *testing.T) {
 	s, _ := answered(t, "", true)
 	var asked atomic.Int64

@@ -159,7 +159,7 @@ func (a *answerReader) Read(b []byte) (n int, err error) {
 		return 0, nil
 	}
 	if a.framing == byClose {
-		if n, err = a.from.Read(b); err == io.EOF { //nolint:errorlint // bufio returns it as it is
+		if n, err = a.from.Read(b); err == io.EOF {
 			a.ended = true
 		}
 		return n, err
@@ -212,7 +212,7 @@ func (a *answerReader) chunk() error {
 		return nil
 	}
 	for {
-		line, _, err := a.line()
+		line, err := a.strict()
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,9 @@ func FuzzAnswerReader(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) > 4<<10 {
+			return // net/http looks no further for the end of trailers
+		}
 		a := answerReader{from: bufio.NewReaderSize(bytes.NewReader(text), 4<<10)}
 		a.reset()
 		status, err := a.head()

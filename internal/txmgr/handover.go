@@ -54,6 +54,9 @@ func (m *Manager) Take(senderID string, items []Handover, taken func(), outcome 
 	for i, wait := range waits {
 		go func() {
 			hash, err := wait()
+			if errors.Is(err, errStopping) {
+				err = ErrNoSender // nothing was stored: another process can
+			}
 			outcome(i, hash, err)
 			done <- struct{}{}
 		}()
@@ -103,9 +106,6 @@ func (s *sender) takeOne(item Handover) (wait func() (common.Hash, error), err e
 		hash, err := sub.await()
 		if sub.stored != nil {
 			sub.stored()
-		}
-		if errors.Is(err, errStopping) {
-			err = ErrNoSender // nothing was stored: another process can
 		}
 		return hash, err
 	}, nil
@@ -196,7 +196,8 @@ func (s *sender) handOver() {
 					return
 				}
 				subs[i].away.end(err)
-				if errors.Is(err, ErrNoSender) {
+				var pending *PendingError
+				if errors.Is(err, ErrNoSender) || errors.As(err, &pending) && time.Now().Before(subs[i].deadline) {
 					s.notHanded(subs[i : i+1]) // the holder ended meanwhile
 					return
 				}
