@@ -115,7 +115,14 @@ func (db *DB) freezeRestored(ctx context.Context) error {
 		}
 	}
 	if db.cfg.Dir != "" {
-		db.mark.start(db, newest)
+		if why != "" {
+		// The senders are parked, durably: what the note said has had its effect,
+		// and must not park them again at each start to come.
+		if err := db.renote(newest); err != nil {
+			return err
+		}
+	}
+	db.mark.start(db, newest)
 	}
 	return nil
 }
@@ -186,6 +193,21 @@ func (h *highWater) stop() {
 		close(h.quit)
 		h.wg.Wait()
 	}
+}
+
+// renote makes the note say newest, whatever it said.
+func (db *DB) renote(newest string) error {
+	if db.cfg.Dir == "" {
+		return nil
+	}
+	err := os.Remove(db.notePath())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("store: forget how far the database had come: %w", err)
+	}
+	if newest != "" {
+		db.note("")
+	}
+	return nil
 }
 
 // note writes the newest intent down if it is newer than noted, and returns

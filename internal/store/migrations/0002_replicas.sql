@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
--- oldest: 1
+-- oldest: 2
 --
 -- What several daemons on one database need: transactions that one of them took
 -- for another's sender, who is alive, what changed; and the outbox of webhooks.
--- Additive: a daemon that knows schema 1 goes on beside it.
+-- A program of schema 1 would not fill what the indexes here are made of.
 
 -- The lowest schema version whose programs may run on this one: daemons of two
 -- neighbouring versions share a database during an upgrade.
