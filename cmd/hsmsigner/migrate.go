@@ -18,7 +18,7 @@ import (
 
 func (a *app) migrateCommand() *cobra.Command {
 	var from, to string
-	cmd := &cobra.Command{
+	cmd := &cobra.Command{ //nolint:gosec // the URL of the example holds no password of anybody
 		Use:   "migrate",
 		Short: "Bring the database to this version's schema, or to another place",
 		Long: `Brings the database to the schema of this version, and makes it if there is

@@ -28,6 +28,7 @@ const stopTimeout = 30 * time.Second
 // serve runs the daemon until ctx is done: it builds the pieces from the
 // store upward, opens the doors last, and closes everything in reverse.
 func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	defer ballast()()
 	registry := metrics.New(metrics.Build{Version: version, Revision: revision()})
 
 	db, err := openDatabase(ctx, c, registry, log)
@@ -106,7 +107,6 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	var tidying sync.WaitGroup
 	tidying.Go(func() { tidy(background, db, c.Retention, owner, log) })
 	tidying.Go(func() { hooks.run(background) })
-	tidying.Go(func() { paceGC(background) })
 	defer tidying.Wait()
 	defer endBackground()
 	rpcServer := newServer(door, c.RPC.Limits.Connections, log)

@@ -81,7 +81,7 @@ func readDatabase(v value) (Database, error) {
 // databaseURL reads a URL as a [Secret]; its text never shows in a message,
 // since it carries a password.
 func databaseURL(v value) (Secret, error) {
-	const want = "want postgres://user:password@host:5432/name"
+	const want = "want postgres://user:password@host:5432/name" //nolint:gosec // no password of anybody
 	inline := v.r.inlineSecrets
 	s, err := secret(v)
 	if err != nil || !s.Set() {

@@ -39,7 +39,7 @@ const maxSubmission = 256 << 20
 func (c *Client) Submit(ctx context.Context, owner, sender string, items []txmgr.Handover, taken func(), outcome func(i int, hash common.Hash, err error)) error {
 	peer, ok := c.registry.peer(owner)
 	if !ok {
-		return txmgr.ErrPeer
+		return txmgr.ErrNotAsked
 	}
 	body, err := json.Marshal(submission{Sender: sender, Items: items})
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *Client) Submit(ctx context.Context, owner, sender string, items []txmgr
 		return fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
 	}
 	if err := c.registry.sign(peer, r, body); err != nil {
-		return fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
+		return fmt.Errorf("%w: %w", txmgr.ErrNotAsked, err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	answer, err := c.http.Do(r)

@@ -90,7 +90,7 @@ func (db *DB) LeaseOf(ctx context.Context, sender string) (owner string, remaini
 type TxOutcome struct {
 	ID    string
 	State TxState
-	Hash  common.Hash // as Tx.Hash: zero if none was written to the row
+	Hash  common.Hash // as Tx.Hash: zero if none was written to the row, or it is that of a cancel
 	Error string
 }
 
@@ -109,7 +109,9 @@ func (db *DB) Outcomes(ctx context.Context, ids []string) ([]TxOutcome, error) {
 	}
 	all := make([]TxOutcome, 0, len(ids))
 	for list, args := range chunks(ids) {
-		part, err := collect(r, scan, "read outcomes", `SELECT id, state, hash, error FROM tx WHERE id IN (`+list+`)`, args...)
+		part, err := collect(r, scan, "read outcomes", `SELECT t.id, t.state, CASE WHEN EXISTS (
+			SELECT 1 FROM attempt a WHERE a.tx = t.id AND a.hash = t.hash AND a.kind = 'cancel') THEN NULL ELSE t.hash END, t.error
+			FROM tx t WHERE t.id IN (`+list+`)`, args...)
 		if err != nil {
 			return nil, err
 		}

@@ -116,13 +116,13 @@ func (db *DB) freezeRestored(ctx context.Context) error {
 	}
 	if db.cfg.Dir != "" {
 		if why != "" {
-		// The senders are parked, durably: what the note said has had its effect,
-		// and must not park them again at each start to come.
-		if err := db.renote(newest); err != nil {
-			return err
+			// The senders are parked, durably: what the note said has had its effect,
+			// and must not park them again at each start to come.
+			if err := db.renote(newest); err != nil {
+				return err
+			}
 		}
-	}
-	db.mark.start(db, newest)
+		db.mark.start(db, newest)
 	}
 	return nil
 }

@@ -227,8 +227,9 @@ func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]b
 	if errors.Is(err, store.ErrNotFound) {
 		return storedOutcome(row.State, row.Hash, row.Error)
 	}
-	if err != nil {
-		return common.Hash{}, err
+	if err != nil { // that it cannot be read says nothing of it
+		w.m.log.Warn("cannot read what became of a transaction", "tx", row.TxID, "err", err)
+		return common.Hash{}, &PendingError{TxID: row.TxID}
 	}
 	w.m.repeats(ctx, t)
 	if t.State.Final() {

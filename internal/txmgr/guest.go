@@ -23,10 +23,8 @@ import (
 // guest serves the callers of a sender that owner holds. It returns when the
 // lease can be had, or ctx ends.
 func (s *sender) guest(ctx context.Context, owner string) {
-	s.owner = owner
-	guesting, done := context.WithCancel(ctx)
-	s.guesting = guesting
-	defer func() { s.owner, s.handing = "", false; done() }()
+	s.hostedBy(ctx, owner)
+	defer func() { s.owner, s.handing = "", nil; s.endGuesting() }()
 	// Some may wait for a commit that failed: the rows say which were stored.
 	if err := s.readmit(ctx); err != nil {
 		s.log.Warn("cannot read what became of transactions", "err", err)
@@ -67,6 +65,16 @@ func (s *sender) guest(ctx context.Context, owner string) {
 	}
 }
 
+// hostedBy takes owner for the holder from now on. What was handed to the one
+// before is asked for no longer: he may be silent for as long as he sleeps.
+func (s *sender) hostedBy(ctx context.Context, owner string) {
+	if s.endGuesting != nil {
+		s.endGuesting()
+	}
+	s.owner = owner
+	s.guesting, s.endGuesting = context.WithCancel(ctx)
+}
+
 // leaseFree reports whether the lease can be had now, and notes who has it.
 func (s *sender) leaseFree(ctx context.Context) bool {
 	owner, left, err := s.m.db.LeaseOf(ctx, s.id)
@@ -79,7 +87,7 @@ func (s *sender) leaseFree(ctx context.Context) bool {
 		return true
 	}
 	if owner != s.owner { // another took it over: it does not know our callers
-		s.owner = owner
+		s.hostedBy(ctx, owner)
 		for _, subs := range s.waiters {
 			s.follow(subs[len(subs)-1])
 		}
@@ -87,13 +95,25 @@ func (s *sender) leaseFree(ctx context.Context) bool {
 	return false
 }
 
-// offerNext stores the next request that the holder did not take.
+// offerNext stores the next request that the holder did not take: that with the
+// lowest id, and not while the holder may still have one that came before it.
 func (s *sender) offerNext() {
 	if s.offering || len(s.unoffered) == 0 {
 		return
 	}
-	sub := s.unoffered[0]
-	s.unoffered = s.unoffered[1:]
+	next := 0
+	for i, sub := range s.unoffered {
+		if sub.row.ID < s.unoffered[next].row.ID {
+			next = i
+		}
+	}
+	sub := s.unoffered[next]
+	for other := range s.offers {
+		if other.out && other.row.ID < sub.row.ID {
+			return // it is decided first
+		}
+	}
+	s.unoffered = slices.Delete(s.unoffered, next, next+1)
 	s.offering = true
 	s.offerRow(sub)
 }
@@ -176,7 +196,7 @@ func (s *sender) offered(sub *submission, err error) {
 	case errors.As(err, &duplicate):
 		s.repeatFor(sub)
 	case s.m.ctx.Err() != nil:
-		sub.finish(common.Hash{}, errStopping)
+		sub.finish(common.Hash{}, sub.unless(errStopping))
 	default:
 		s.log.Warn("a transaction could not be stored", "err", err)
 		s.handAgain(sub)
@@ -185,23 +205,37 @@ func (s *sender) offered(sub *submission, err error) {
 
 // handAgain hands a request in again, in a while, that is in no row.
 func (s *sender) handAgain(sub *submission) {
-	if sub.tries++; sub.tries > maxTries || time.Now().After(sub.deadline) {
-		sub.finish(common.Hash{}, errStoreAway())
+	if sub.tries++; sub.tries > maxTries && !sub.elsewhere || time.Now().After(sub.deadline) {
+		sub.finish(common.Hash{}, sub.unless(errStoreAway()))
 		return
 	}
 	s.offers[sub] = struct{}{} // it is not forgotten meanwhile
 	s.m.wg.Go(func() {
 		alive := sleep(s.m.ctx, 200*time.Millisecond)
 		s.post(func() {
+			if alive && sub.elsewhere {
+				s.unoffered = append(s.unoffered, sub)
+				s.offerNext()
+				return
+			}
 			delete(s.offers, sub)
 			if !alive {
-				sub.finish(common.Hash{}, errStopping)
+				sub.finish(common.Hash{}, sub.unless(errStopping))
 				return
 			}
 			sub.where.Store(outside)
 			s.subs = append(s.subs, sub)
 		})
 	})
+}
+
+// unless is what the caller of a request is told that is in no row that we know
+// of: refused, unless another process may have stored it.
+func (sub *submission) unless(refused error) error {
+	if sub.elsewhere {
+		return &PendingError{TxID: sub.row.ID}
+	}
+	return refused
 }
 
 // repeatFor answers a request whose idempotency key another process has stored

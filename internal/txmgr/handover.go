@@ -128,6 +128,7 @@ func (s *sender) handed(item Handover) (*submission, error) {
 		w: s.walletNamed(item.Row.Wallet), s: s, principal: auth.Principal{Name: item.Row.Credential}, row: item.Row, utx: utx,
 		intent: item.Intent, begun: now, deadline: now.Add(item.Wait), result: make(chan result, 1),
 		trace: s.m.traceOf(item.Row), arrived: now,
+		handed: true, elsewhere: true, // whoever is not answered stores it himself
 	}
 	sub.row.Sender = s.id
 	if item.Signed != nil {
@@ -144,7 +145,7 @@ func (s *sender) handed(item Handover) (*submission, error) {
 // lot is on its way at a time until it is certain in which order it was taken:
 // the order in which requests came is that of their nonces.
 func (s *sender) handOver() {
-	if s.handing || len(s.subs) == 0 {
+	if s.handing != nil || len(s.subs) == 0 {
 		return
 	}
 	var subs []*submission
@@ -167,9 +168,11 @@ func (s *sender) handOver() {
 		return
 	}
 	items := make([]Handover, len(subs))
+	before := make([]bool, len(subs))
 	latest := time.Now()
 	for i, sub := range subs {
 		s.offers[sub] = struct{}{}
+		before[i], sub.elsewhere, sub.out = sub.elsewhere, true, true
 		sub.spanHandOver()
 		items[i] = Handover{Row: sub.row, Intent: sub.intent, Wait: time.Until(sub.deadline)}
 		if sub.signed != nil {
@@ -179,16 +182,22 @@ func (s *sender) handOver() {
 			latest = sub.deadline
 		}
 	}
-	s.handing = true
+	lot := subs[0]
+	s.handing = lot
+	certain := func() {
+		if s.handing == lot {
+			s.handing = nil
+		}
+	}
 	owner := s.owner
-	// It ends with our being a guest: then we find out from the rows.
+	// It ends with our being this holder's guest: then we find out from the rows.
 	ctx, cancel := context.WithDeadline(s.guesting, latest.Add(lateAnswer))
 	s.m.wg.Go(func() {
 		defer cancel()
 		acked := false
 		ack := func() {
 			acked = true
-			s.post(func() { s.handing = false })
+			s.post(certain)
 		}
 		err := s.m.peers.Submit(ctx, owner, s.id, items, ack, func(i int, hash common.Hash, err error) {
 			s.post(func() {
@@ -197,11 +206,17 @@ func (s *sender) handOver() {
 				}
 				subs[i].away.end(err)
 				var pending *PendingError
-				if errors.Is(err, ErrNoSender) || errors.As(err, &pending) && time.Now().Before(subs[i].deadline) {
-					s.notHanded(subs[i : i+1]) // the holder ended meanwhile
+				switch {
+				case errors.Is(err, ErrNoSender): // the holder ended meanwhile
+					subs[i].elsewhere = before[i]
+					s.notHanded(subs[i : i+1])
+					return
+				case errors.As(err, &pending) && time.Now().Before(subs[i].deadline):
+					s.notHanded(subs[i : i+1])
 					return
 				}
 				delete(s.offers, subs[i])
+				s.offerNext()
 				if subs[i].stored != nil {
 					subs[i].stored()
 				}
@@ -210,7 +225,12 @@ func (s *sender) handOver() {
 		})
 		s.post(func() {
 			if !acked {
-				s.handing = false
+				certain()
+			}
+			for i, sub := range subs {
+				if sub.out && (errors.Is(err, ErrNoSender) || errors.Is(err, ErrNotAsked)) {
+					sub.elsewhere = before[i] // it has none of them
+				}
 			}
 			if err != nil {
 				s.notHanded(subs)
@@ -223,7 +243,8 @@ func (s *sender) handOver() {
 // them, their ids are there already.
 func (s *sender) notHanded(subs []*submission) {
 	for _, sub := range subs {
-		if _, open := s.offers[sub]; open {
+		if _, open := s.offers[sub]; open && sub.out {
+			sub.out = false
 			sub.away.end(ErrPeer)
 			s.unoffered = append(s.unoffered, sub)
 		}

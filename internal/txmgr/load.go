@@ -31,7 +31,7 @@ func (s *sender) load(ctx context.Context) error {
 	}
 	lease, err := s.m.db.AcquireLease(ctx, s.id, s.m.owner, s.m.ttl)
 	if errors.Is(err, store.ErrLeaseHeld) {
-		return err
+		return s.leaseHeld(ctx, err)
 	}
 	if err != nil {
 		return storeFailed(err)
@@ -79,10 +79,22 @@ func (s *sender) load(ctx context.Context) error {
 	s.used, s.try = time.Now(), false
 	fence := s.fence
 	s.held.Store(&fence)
-	if s.m.shared {
-		s.takeOffered()
-	}
+	s.takeOffered() // there may be some without peers too, of before the rows were moved
 	return nil
+}
+
+// leaseHeld says by whom, also where the row is only locked: by one who was
+// stopped in the middle of a commit.
+func (s *sender) leaseHeld(ctx context.Context, err error) error {
+	var held *store.LeaseHeldError
+	if errors.As(err, &held) {
+		return err
+	}
+	owner, _, readErr := s.m.db.LeaseOf(ctx, s.id)
+	if readErr != nil {
+		return storeFailed(readErr)
+	}
+	return &store.LeaseHeldError{Owner: owner}
 }
 
 // unclaimedError says that the address is not this wallet's to use.

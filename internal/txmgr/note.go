@@ -41,9 +41,9 @@ func (s *sender) note(now time.Time) {
 			continue
 		}
 		e.noted = true
-		id := e.row.ID
+		id, hash := e.row.ID, e.hash()
 		s.plan(func(w *store.Writer) error {
-			return w.ExpectTx(id, rowStates(store.Sent), store.TxUpdate{State: store.Sent})
+			return w.ExpectTx(id, rowStates(store.Sent), store.TxUpdate{State: store.Sent, Hash: &hash})
 		})
 	}
 }

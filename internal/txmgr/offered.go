@@ -70,14 +70,17 @@ func (s *sender) offeredRead(rows []store.Tx, attempts map[string][]store.Attemp
 		if known[row.ID] || s.byTx[row.ID] != nil {
 			continue
 		}
+		known[row.ID] = true
 		sub, err := s.offeredSubmission(row, attempts[row.ID])
 		if err != nil {
 			s.log.Error("an offered transaction cannot be read", "tx", row.ID, "err", err)
 			continue
 		}
 		s.subs = append(s.subs, sub)
-		known[row.ID] = true
 		taken++
+	}
+	if len(rows) == maxOffered {
+		return taken // there may be more
 	}
 	// Whoever asked for one that is not here any more is told by its row.
 	for id, subs := range s.waiters {

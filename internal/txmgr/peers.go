@@ -5,6 +5,7 @@ package txmgr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -30,6 +31,9 @@ type Peers interface {
 // ErrPeer says that another process could not be asked.
 var ErrPeer = errors.New("the replica that holds the sender's lease does not answer")
 
+// ErrNotAsked is an ErrPeer that says that nothing was sent to it.
+var ErrNotAsked = fmt.Errorf("%w: it cannot be reached from here", ErrPeer)
+
 // noPeers is for a process that is alone, or cannot reach the others.
 type noPeers struct{}
 
@@ -38,7 +42,7 @@ func (noPeers) Await(context.Context, string, string, string, time.Time) (common
 }
 
 func (noPeers) Submit(context.Context, string, string, []Handover, func(), func(int, common.Hash, error)) error {
-	return ErrPeer
+	return ErrNotAsked
 }
 
 func (noPeers) Mend(context.Context, string, string, Operation) (Report, error) {

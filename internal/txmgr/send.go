@@ -84,14 +84,16 @@ func (s *sender) pump() {
 		end(errs)
 		faultpoint.At(faultpoint.Sent)
 		s.doubtImpossible(ctx, batch, errs)
-		if s.w.node.Generation() != generation {
-			// The node that answered is not the one that serves us now: the bytes
-			// have left, and go to that one too.
-			for i := range errs {
-				errs[i] = errOtherNode
+		s.post(func() {
+			if s.w.node.Generation() != generation {
+				// The node that answered is not the one that serves us now: the bytes
+				// have left, and go to that one too.
+				for i := range errs {
+					errs[i] = errOtherNode
+				}
 			}
-		}
-		s.post(func() { s.sent(batch, errs, begun) })
+			s.sent(batch, errs, begun)
+		})
 	})
 }
 
@@ -196,7 +198,11 @@ func (s *sender) impossible(a *attempt, err error) {
 		return w.ExpectOutcome(id, []store.AttemptOutcome{store.Open}, store.Impossible)
 	})
 	if e.current() != nil {
-		e.acked = false // the attempt before it goes out once more
+		// The attempt before it goes out once more. If it was one with higher
+		// fees, another would fare no better.
+		e.acked, e.noted = false, false
+		e.capped = e.capped || a.row.Kind == store.BumpAttempt
+		e.row.Hash = e.hash()
 		return
 	}
 	var nerr *node.Error

@@ -86,20 +86,21 @@ type sender struct {
 	signings map[*attempt]context.CancelFunc
 
 	// Where other processes share the store.
-	owner     string                   // who holds the lease instead of us; empty unless we are a guest
-	offers    map[*submission]struct{} // being stored as offered
-	pricing   bool                     // the chain is asked what it costs now
-	guesting  context.Context          //nolint:containedctx // ends when we are no guest any more
-	unoffered []*submission            // to be stored as offered, one after the other: their order is that of their nonces
-	offering  bool                     // one of them is being stored
-	handing   bool                     // requests are on their way to the holder, their order not yet certain
-	polling   bool                     // outcomes are being read
-	taking    bool                     // offered rows are being read
-	takeAgain bool
-	try       bool  // somebody needs the lease
-	broken    error // the lease is gone: read everything again
-	leaving   bool  // the process stops, and nobody here waits any more: another one goes on
-	used      time.Time
+	owner       string                   // who holds the lease instead of us; empty unless we are a guest
+	offers      map[*submission]struct{} // being stored as offered
+	pricing     bool                     // the chain is asked what it costs now
+	guesting    context.Context          //nolint:containedctx // ends when we are no guest of this holder any more
+	endGuesting context.CancelFunc
+	unoffered   []*submission // to be stored as offered, one after the other: their order is that of their nonces
+	offering    bool          // one of them is being stored
+	handing     *submission   // the first of those that are on their way to the holder, their order not yet certain
+	polling     bool          // outcomes are being read
+	taking      bool          // offered rows are being read
+	takeAgain   bool
+	try         bool  // somebody needs the lease
+	broken      error // the lease is gone: read everything again
+	leaving     bool  // the process stops, and nobody here waits any more: another one goes on
+	used        time.Time
 }
 
 // entry is a transaction in memory.
@@ -199,6 +200,7 @@ func (s *sender) forget() {
 	for hash := range s.byHash {
 		s.chain.unwatch(hash)
 	}
+	s.chain.attend(s, false, false)
 	s.loadedOK, s.taking, s.pricing, s.broken = false, false, false, nil
 	s.held.Store(nil)
 	s.forks++
@@ -334,6 +336,9 @@ func (s *sender) run() {
 	s.mu.Unlock()
 	s.drainInbox()
 	s.refuseAll(end)
+	for sub := range s.offers {
+		sub.finish(common.Hash{}, &PendingError{TxID: sub.row.ID}) // nobody is told any more what became of it
+	}
 	for id := range s.waiters {
 		s.answer(id, common.Hash{}, &PendingError{TxID: id})
 	}

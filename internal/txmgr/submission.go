@@ -39,9 +39,13 @@ type submission struct {
 	arrived   time.Time         // at the sender, if it is traced
 	away      *span             // while another process has it
 
-	handed  bool           // another process was asked to store it, under its id
-	offered bool           // its row is stored already, by a replica that does not hold the lease
-	attempt *store.Attempt // of an offered raw transaction
+	handed bool // another process was asked to store it, under its id
+	// elsewhere says that another process may have stored it, or may still do so:
+	// it is never refused for good, nor handed in again but under its id.
+	elsewhere bool
+	out       bool           // it is with the holder, who has not decided yet
+	offered   bool           // its row is stored already, by a replica that does not hold the lease
+	attempt   *store.Attempt // of an offered raw transaction
 
 	// The sender's goroutine's own.
 	answered bool
@@ -154,8 +158,12 @@ func (s *sender) await(sub *submission) {
 // have been offered by another replica and not be taken up yet.
 func (s *sender) finalOutcome(id string) (r result, offered bool) {
 	t, err := s.m.db.Tx(context.WithoutCancel(s.m.ctx), id)
-	if err != nil {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return result{err: err}, false
+	case err != nil: // that it cannot be read says nothing of it
+		s.log.Warn("cannot read what became of a transaction", "tx", id, "err", err)
+		return result{err: &PendingError{TxID: id}}, false
 	}
 	if !t.State.Final() && t.Hash == (common.Hash{}) {
 		return result{err: &PendingError{TxID: id}}, t.State == store.Offered
@@ -200,7 +208,7 @@ func (s *sender) deadline(sub *submission) {
 	e := s.byTx[sub.row.ID]
 	offer := s.offeredSub(sub.row.ID)
 	switch {
-	case e == nil && offer != nil && len(s.waiters[sub.row.ID]) <= 1:
+	case e == nil && offer != nil && s.loadedOK && len(s.waiters[sub.row.ID]) <= 1:
 		s.subs = slices.DeleteFunc(s.subs, func(other *submission) bool { return other == offer })
 		s.refuse(offer, &RefusedError{Code: codeRefused, Msg: "given up unsent: the account's transactions wait for the node"})
 	case e == nil && s.owner != "":
