@@ -217,6 +217,13 @@ func (w *Wallet) claim(ctx context.Context, p auth.Principal, key string) (relea
 	}
 }
 
+// inHand reports whether a request with that key is not yet stored or refused.
+func (w *Wallet) inHand(p auth.Principal, key string) bool {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	return key != "" && w.m.keys[idempotencyKey{w.name, p.Name, key}] != nil
+}
+
 // repeat answers a request whose idempotency key is known: the same request
 // gets the stored outcome, another one an error (TXMGR.md no. 1).
 func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]byte, deadline time.Time) (common.Hash, error) {

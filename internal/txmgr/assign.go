@@ -44,6 +44,10 @@ func (s *sender) assign() {
 // accept stores one request, with its nonce if it can have one at once. It
 // reports false if the request has to wait for what the node says.
 func (s *sender) accept(sub *submission) bool {
+	if sub.offered && time.Now().After(sub.row.Expires) {
+		s.refuse(sub, errExpired()) // nobody has come to it for so long
+		return true
+	}
 	if !s.fresh() {
 		s.wantAccount()
 		return false

@@ -74,6 +74,21 @@ func (s *sender) takeOne(item Handover) (wait func() (common.Hash, error), err e
 	if err != nil {
 		return nil, err
 	}
+	if !sub.w.inHand(sub.principal, sub.row.IdempotencyKey) {
+		return s.takeIn(sub)
+	}
+	// Those behind it do not wait until the other one is stored. As a rule it
+	// gets that one's outcome, so its own place in the order does not count.
+	return func() (common.Hash, error) {
+		wait, err := s.takeIn(sub)
+		if err != nil {
+			return common.Hash{}, err
+		}
+		return wait()
+	}, nil
+}
+
+func (s *sender) takeIn(sub *submission) (wait func() (common.Hash, error), err error) {
 	if key := sub.row.IdempotencyKey; key != "" {
 		ctx, cancel := sub.w.until(context.Background(), sub.deadline)
 		defer cancel()

@@ -155,7 +155,7 @@ func (s *sender) findBase(ctx context.Context, latest uint64, rows []store.Tx) e
 	if err != nil {
 		return err
 	}
-	s.base = latest
+	s.base, s.believed = latest, !any && latest > 0
 	if any {
 		s.base = min(latest, highest+1)
 	}

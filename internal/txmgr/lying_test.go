@@ -286,3 +286,24 @@ func TestBlockThatVanishedInALongAbsenceIsNoticed(t *testing.T) {
 	r.chain.Mine()
 	r.checkChain(0, 1, []common.Hash{hash})
 }
+
+// No. 7: the first count of an account that has no rows is all there is to go
+// by. If it was a lie, what was sent hangs above a gap; when the node tells the
+// truth again the gap is filled, and nothing that was shown is lost.
+func TestFirstCountThatWasALieIsGoneOver(t *testing.T) {
+	r := newRig(t, nodetest.Options{Interval: 30 * time.Millisecond}, fast())
+	r.chain.LieNonce(addr(0), 6, 6)
+	var hashes []common.Hash
+	for i := range 5 {
+		h, err := r.send(transfer(0, int64(100+i)))
+		r.must(err)
+		hashes = append(hashes, h)
+	}
+	r.chain.TellTruth(addr(0))
+	r.waitFor("all mined", func() bool { return len(r.chain.Mined(addr(0))) == 11 })
+	r.checkChain(0, 11, hashes)
+	last, err := r.send(transfer(0, 200))
+	r.must(err)
+	r.waitFor("goes on", func() bool { return len(r.chain.Mined(addr(0))) == 12 })
+	r.checkChain(0, 12, append(hashes, last))
+}

@@ -72,6 +72,8 @@ type sender struct {
 	undone   []func()                    // what to do instead if they are not
 	account  account                     // what the node says of the address
 	foreign  foreign                     // a count above our rows, being watched
+	under    foreign                     // a count below base, being watched
+	believed bool                        // base is the node's word alone: no row of ours says so
 	late     late                        // blocks that the node counts and we have not seen
 	doubt    doubt                       // whether what was mined still is
 	forks    uint64                      // counts reorganisations and reloads: answers from before are void
@@ -216,6 +218,7 @@ func (s *sender) forget() {
 	s.queue, s.planned, s.effects = nil, nil, nil
 	s.unproven, s.looking = "", false
 	s.foreign, s.late, s.doubt, s.presence = foreign{}, late{}, doubt{}, presence{}
+	s.under, s.believed = foreign{}, false
 	s.account.balance = nil
 	// Whoever waits for an answer from a round that was not committed.
 	undone := s.undone
@@ -317,6 +320,9 @@ func (s *sender) run() {
 		switch {
 		case errors.Is(err, errIdle):
 			s.idle(ctx)
+		case errors.Is(err, errFirstCount):
+			s.free.Store(-1)
+			s.forget()
 		case errors.Is(err, store.ErrLeaseLost):
 			s.log.Warn("another replica has taken the nonce lease, or it was not renewed in time", "err", err)
 			s.free.Store(-1)
@@ -560,6 +566,9 @@ func (s *sender) quiesce(ctx context.Context) {
 			// another replica.
 			return len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0
 		})
+		if errors.Is(err, errNotStored) {
+			err = nil // it is read anew, and those who wait go on waiting
+		}
 		if idle {
 			// Another replica need not wait until this process has ended.
 			s.post(func() { s.leaving = true })

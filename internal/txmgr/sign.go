@@ -37,8 +37,41 @@ func (s *sender) sign(a *attempt, unsigned *types.Transaction) {
 		defer cancel()
 		signed, outcome, err := w.keys.SignAccepted(ctx, principal, intent, action, s.addr, unsigned)
 		end(err)
-		s.post(func() { s.signed(a, signed, outcome, err) })
+		if s.offer(func() { s.signed(a, signed, outcome, err) }) != nil {
+			s.keep(outcome)
+		}
 	})
+}
+
+// record has the outcome of a signature written with this round or, if that is
+// not committed, by itself: what was signed is on record even if it is dropped.
+func (s *sender) record(outcome audit.Outcome) {
+	alone := func() { s.m.wg.Go(func() { s.keep(outcome) }) }
+	if !s.loadedOK {
+		alone()
+		return
+	}
+	s.plan(func(w *store.Writer) error { return w.AuditOutcome(outcome) })
+	s.undone = append(s.undone, alone)
+}
+
+// keep writes an outcome by itself, unless it is there.
+func (s *sender) keep(outcome audit.Outcome) {
+	ctx := context.WithoutCancel(s.m.ctx)
+	var err error
+	for range maxTries {
+		var there []audit.Outcome
+		_, there, err = s.m.db.AuditOf(ctx, outcome.Intent)
+		if err == nil && slices.ContainsFunc(there, func(o audit.Outcome) bool { return o.ID == outcome.ID }) {
+			return
+		}
+		if err = s.m.db.WriteOutcome(ctx, outcome); err == nil || !sleep(s.m.ctx, time.Second) {
+			break
+		}
+	}
+	if err != nil {
+		s.log.Error("an audit outcome could not be written; what was signed was not used", "intent", outcome.Intent, "err", err)
+	}
 }
 
 // repairTimeout bounds the signing of a cancel.
@@ -48,7 +81,7 @@ const repairTimeout = time.Minute
 // on the attempt, so a signature that comes after its attempt was voided can
 // never be stored, and never be sent (TXMGR.md no. 11).
 func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Outcome, err error) {
-	s.plan(func(w *store.Writer) error { return w.AuditOutcome(outcome) })
+	s.record(outcome)
 	if _, ours := s.signings[a]; !ours {
 		return // of before a reload; the rows have another attempt by now
 	}
@@ -184,11 +217,12 @@ func (s *sender) discard(e *entry, reason error) {
 	s.holes[*had] = e.row.Kind == store.FillTx
 }
 
+func errExpired() error { return errors.New("expired before it could be sent") }
+
 // tick expires what waited too long unsent and retries what may be retried.
 func (s *sender) tick() {
 	now := time.Now()
 	expired := func(e *entry) bool { return !e.left && now.After(e.row.Expires) }
-	late := errors.New("expired before it could be sent")
 	var gone []*entry
 	for _, e := range s.byTx {
 		if expired(e) && !e.row.State.Final() && e.row.State != store.Superseded && e.row.State != store.Mined {
@@ -197,7 +231,7 @@ func (s *sender) tick() {
 	}
 	slices.SortFunc(gone, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
 	for _, e := range gone {
-		s.fail(e, late)
+		s.fail(e, errExpired())
 	}
 	s.note(now)
 	s.care(now)

@@ -116,7 +116,7 @@ func (s *sender) submit(sub *submission) error {
 	sub.s = s
 	sub.row.Sender = s.id
 	return s.offer(func() {
-		if len(s.queue)+len(s.subs) >= s.w.set.QueueLimit {
+		if len(s.queue)+len(s.subs)+len(s.offers) >= s.w.set.QueueLimit {
 			sub.finish(common.Hash{}, errQueueFull())
 			return
 		}

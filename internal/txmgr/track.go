@@ -3,6 +3,7 @@
 package txmgr
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -112,6 +113,7 @@ func (s *sender) advance() {
 	for e := s.slots[s.base]; e != nil && e.row.State == store.Mined; e = s.slots[s.base] {
 		s.vacate(s.base)
 		s.base++
+		s.believed = false // the chain has taken a nonce of ours there
 	}
 	s.hint = max(s.hint, s.base)
 }
@@ -238,8 +240,38 @@ func (s *sender) counted() {
 		s.foreign, s.late = foreign{}, late{}
 		s.unpark()
 	}
+	s.lower(latest)
 	s.resendDropped()
 }
+
+// lower deals with a count below our base. That is a lagging node, nothing else
+// (TXMGR.md no. 7) — unless our base is but its own word: of an account that had
+// no rows the first count was believed, and if it was wrong our nonces hang above
+// a gap for ever. When two heads agree on the lower one the rows are read again,
+// with that count, and what is missing below what has left is filled.
+func (s *sender) lower(latest uint64) {
+	if !s.believed || latest >= s.base || s.row.Parked != "" {
+		s.under = foreign{}
+		return
+	}
+	head := s.chain.current()
+	if head.Hash == (common.Hash{}) {
+		return
+	}
+	now := time.Now()
+	if s.under.count != latest || s.under.head == (common.Hash{}) {
+		s.under = foreign{count: latest, head: head.Hash, since: now}
+		return
+	}
+	if s.under.head != head.Hash || now.Sub(s.under.since) >= quietTime {
+		s.log.Error("the node counts fewer transactions than it did when this account was first used; its nonces are gone over", "first", s.base, "now", latest)
+		s.event("adopted")
+		s.broken = errFirstCount
+	}
+}
+
+// errFirstCount has the rows read again after the first count was wrong.
+var errFirstCount = errors.New("the node's first count of this account was wrong")
 
 // late is how far we are with blocks that the node counts and we have not
 // seen. As a rule the next look at the head brings them.
