@@ -25,23 +25,31 @@ const maxMessage = 1 << 20
 type Client struct {
 	registry *Registry
 	http     *http.Client
+	submits  *http.Client // of its own: requests never wait behind questions, which take long
 }
 
 var _ txmgr.Peers = (*Client)(nil)
 
 // NewClient is a client of the replicas that registry knows. Close it.
 func NewClient(registry *Registry) *Client {
-	return &Client{registry: registry, http: &http.Client{
+	return &Client{registry: registry, http: newHTTP(), submits: newHTTP()}
+}
+
+func newHTTP() *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
 			Proxy: nil, MaxIdleConnsPerHost: 64, MaxConnsPerHost: 512, IdleConnTimeout: 30 * time.Second,
 			TLSHandshakeTimeout: 3 * time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
 }
 
 // Close ends idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.submits.CloseIdleConnections()
+}
 
 // question is what one replica asks another.
 type question struct {

@@ -53,7 +53,7 @@ func (c *Client) Submit(ctx context.Context, owner, sender string, items []txmgr
 		return fmt.Errorf("%w: %w", txmgr.ErrNotAsked, err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	answer, err := c.http.Do(r)
+	answer, err := c.submits.Do(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", txmgr.ErrPeer, err)
 	}

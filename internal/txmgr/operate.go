@@ -74,9 +74,22 @@ func (m *Manager) Operate(ctx context.Context, senderID string, op Operation) (R
 	}
 	// Nobody has it: here then.
 	if err := m.haveHere(ctx, senderID); err != nil {
+		if s := m.at(ctx, senderID); s != nil && op.Action == Release && errors.Is(err, ErrNoSender) {
+			if done, failed := s.releaseUnloaded(ctx); done || failed != nil {
+				return s.toBeRead(), failed
+			}
+		}
 		return Report{}, err
 	}
 	return m.OperateHere(ctx, senderID, op)
+}
+
+// toBeRead is the report of a sender that is not in memory.
+func (s *sender) toBeRead() Report {
+	return Report{
+		Sender: s.id, Address: s.addr.Hex(), ChainID: s.w.chainID.Uint64(), Wallet: s.w.name,
+		Advice: "it is read again from its rows; look again in a moment",
+	}
 }
 
 // haveHere starts a sender that no process runs.
@@ -115,7 +128,7 @@ func (m *Manager) OperateHere(ctx context.Context, senderID string, op Operation
 		})
 	case Release:
 		if done, err := s.releaseUnloaded(ctx); done || err != nil {
-			return Report{Sender: s.id, Address: s.addr.Hex(), ChainID: s.w.chainID.Uint64(), Wallet: s.w.name, Advice: "it is read again from its rows; look again in a moment"}, err
+			return s.toBeRead(), err
 		}
 		return m.mend(ctx, s, func() error {
 			s.clearPark()

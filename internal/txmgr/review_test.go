@@ -190,3 +190,50 @@ func TestGuestNeverTellsTheHashOfACancel(t *testing.T) {
 		t.Error("the caller was not told that it was cancelled")
 	}
 }
+
+// No audit record, no signature: also one that comes when the lease is lost is
+// on record.
+func TestOutcomeOfASignatureThatIsDroppedIsOnRecord(t *testing.T) {
+	f := newFleet(t, 2, true, nodetest.Options{Interval: 20 * time.Millisecond}, fast())
+	holder, _ := f.guestOf()
+	gate := make(chan struct{})
+	f.hsm.set(func(h *hsm) { h.gate = gate })
+	answer := make(chan answerOf, 1)
+	go func() {
+		h, err := f.sendBy(holder, transfer(0, 3), "k")
+		answer <- answerOf{h, err}
+	}()
+	f.waitFor("assigned", func() bool { return f.count(store.Assigned) == 1 })
+	lease := f.steal(t)
+	f.hsm.set(func(h *hsm) { h.gate = nil })
+	close(gate)
+	time.Sleep(100 * time.Millisecond)
+	f.must(f.db.ReleaseLease(context.Background(), lease))
+	a := <-answer
+	f.must(a.err)
+	row := f.row(f.txID(a.hash))
+	f.waitFor("both outcomes", func() bool {
+		_, outcomes, err := f.db.AuditOf(context.Background(), row.Intent)
+		f.must(err)
+		return len(outcomes) == 2
+	})
+}
+
+// An operator can release a sender whose chain was reset and is shorter now, so
+// that no replica can take it up.
+func TestSenderThatNoReplicaCanTakeUpIsReleased(t *testing.T) {
+	f := newFleet(t, 2, true, nodetest.Options{}, fast())
+	_, err := f.sendBy(f.all[0], transfer(0, 1), "")
+	f.must(err)
+	id := f.senderID(0)
+	number, hash := uint64(1_000_000), common.Hash{1}
+	f.must(f.db.Write(context.Background(), func(w *store.Writer) error {
+		return w.UpdateSender(id, store.SenderUpdate{ConfirmedNumber: &number, ConfirmedHash: &hash})
+	}))
+	lease := f.steal(t)
+	f.waitFor("nobody has it", func() bool { return f.holder() == nil })
+	f.must(f.db.ReleaseLease(context.Background(), lease))
+	_, err = f.all[0].mgr.Operate(context.Background(), id, Operation{Action: Release})
+	f.must(err)
+	f.waitFor("taken up", func() bool { return f.holder() != nil })
+}

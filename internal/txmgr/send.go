@@ -218,11 +218,12 @@ func (s *sender) headSeen(head node.Head, moved bool) {
 		return
 	}
 	s.late.heads++
+	s.looks++
 	if s.doubt.open && !s.doubt.asking {
 		s.lookAgain()
 	}
 	s.confirm(head)
-	if moved || s.late.open || s.parked != "" || s.unproven != "" || len(s.subs)+len(s.queue) > 0 {
+	if moved || s.late.open || s.parked != "" || s.unproven != "" || !s.under.since.IsZero() || len(s.subs)+len(s.queue) > 0 {
 		s.wantAccount()
 	}
 }

@@ -72,6 +72,7 @@ type sender struct {
 	undone   []func()                    // what to do instead if they are not
 	account  account                     // what the node says of the address
 	foreign  foreign                     // a count above our rows, being watched
+	looks    uint64                      // at the head, so far
 	under    foreign                     // a count below base, being watched
 	believed bool                        // base is the node's word alone: no row of ours says so
 	late     late                        // blocks that the node counts and we have not seen

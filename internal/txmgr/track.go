@@ -27,8 +27,9 @@ const quietTime = 5 * time.Second
 // foreign is a count above our rows that is being watched.
 type foreign struct {
 	count uint64
-	head  common.Hash
+	head  common.Hash // at which it was first seen; zero until that is certain
 	since time.Time
+	looks uint64 // at the head, before it was first seen
 }
 
 // minedAll takes the receipts of one block.
@@ -258,12 +259,7 @@ func (s *sender) lower(latest uint64) {
 	if head.Hash == (common.Hash{}) {
 		return
 	}
-	now := time.Now()
-	if s.under.count != latest || s.under.head == (common.Hash{}) {
-		s.under = foreign{count: latest, head: head.Hash, since: now}
-		return
-	}
-	if s.under.head != head.Hash || now.Sub(s.under.since) >= quietTime {
+	if s.agreed(&s.under, latest, head.Hash) {
 		s.log.Error("the node counts fewer transactions than it did when this account was first used; its nonces are gone over", "first", s.base, "now", latest)
 		s.event("adopted")
 		s.broken = errFirstCount
@@ -328,17 +324,31 @@ func (s *sender) aboveRows(latest uint64) {
 		s.park(wait)
 		return
 	}
-	now := time.Now()
-	f := &s.foreign
-	agreed := f.count == latest && (f.head != head.Hash || now.Sub(f.since) >= quietTime)
-	if !agreed {
-		if f.count != latest {
-			*f = foreign{count: latest, head: head.Hash, since: now}
-		}
+	if !s.agreed(&s.foreign, latest, head.Hash) {
 		s.park(wait)
 		return
 	}
 	s.adopt(latest)
+}
+
+// agreed watches a count that is not what we expect, and reports whether a
+// second head repeats it, or the same one for a while.
+func (s *sender) agreed(f *foreign, count uint64, head common.Hash) bool {
+	now := time.Now()
+	switch {
+	case f.count != count || f.since.IsZero():
+		// The count may be of a newer head than the one that we know: that one
+		// is looked for before it counts as the first.
+		*f = foreign{count: count, since: now, looks: s.looks}
+		s.chain.pollNow()
+	case f.head == (common.Hash{}):
+		if s.looks >= f.looks+2 { // the first look may have been on its way before the question
+			f.head, f.since = head, now
+		}
+	default:
+		return f.head != head || now.Sub(f.since) >= quietTime
+	}
+	return false
 }
 
 // adopt takes the node's count as ours.
