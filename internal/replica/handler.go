@@ -53,6 +53,7 @@ func (r *Registry) answer(do func(context.Context, question) reply) http.Handler
 	return func(w http.ResponseWriter, request *http.Request) {
 		body, err := r.body(w, request, maxMessage)
 		if err != nil {
+			r.cfg.Logger.Warn("a question to this replica was refused", "err", err)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,10 +76,14 @@ func (r *Registry) shared(peer store.Replica) ([]byte, error) {
 	return key, nil
 }
 
-// proof is what asker shows asked for a question.
-func proof(key []byte, asker, asked, path string, body []byte) string {
+// freshness is how far the clocks of two replicas may be apart, and how long
+// somebody who listens could repeat a question.
+const freshness = time.Minute
+
+// proof is what asker shows asked for a question; at is the time, Unix seconds.
+func proof(key []byte, asker, asked, at, path string, body []byte) string {
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(asker + "\n" + asked + "\n" + path + "\n"))
+	mac.Write([]byte(asker + "\n" + asked + "\n" + at + "\n" + path + "\n"))
 	mac.Write(body)
 	return hex.EncodeToString(mac.Sum(nil))
 }
@@ -89,19 +94,26 @@ func (r *Registry) sign(peer store.Replica, request *http.Request, body []byte) 
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Authorization", scheme+" "+r.cfg.Owner+" "+proof(key, r.cfg.Owner, peer.Owner, request.URL.Path, body))
+	at := strconv.FormatInt(time.Now().Unix(), 10)
+	request.Header.Set("Authorization", strings.Join([]string{scheme, r.cfg.Owner, at, proof(key, r.cfg.Owner, peer.Owner, at, request.URL.Path, body)}, " "))
 	return nil
 }
 
-var errStranger = errors.New("the caller is no replica on this database")
+var (
+	errStranger = errors.New("the caller is no replica on this database")
+	errStale    = errors.New("the question is a minute old: the clocks of the replicas are apart")
+)
 
 // body reads a question of at most limit bytes if a replica asks it. Nothing is
 // read of a stranger's.
 func (r *Registry) body(w http.ResponseWriter, request *http.Request, limit int64) ([]byte, error) {
-	name, rest, _ := strings.Cut(request.Header.Get("Authorization"), " ")
-	owner, shown, ok := strings.Cut(rest, " ")
-	if name != scheme || !ok {
+	parts := strings.Split(request.Header.Get("Authorization"), " ")
+	if len(parts) != 4 || parts[0] != scheme {
 		return nil, errStranger
+	}
+	owner, at, shown := parts[1], parts[2], parts[3]
+	if seconds, err := strconv.ParseInt(at, 10, 64); err != nil || time.Since(time.Unix(seconds, 0)).Abs() > freshness {
+		return nil, errStale
 	}
 	peer, ok := r.alive(request.Context(), owner)
 	if !ok {
@@ -115,7 +127,7 @@ func (r *Registry) body(w http.ResponseWriter, request *http.Request, limit int6
 	if err != nil {
 		return nil, err
 	}
-	if !hmac.Equal([]byte(shown), []byte(proof(key, owner, r.cfg.Owner, request.URL.Path, body))) {
+	if !hmac.Equal([]byte(shown), []byte(proof(key, owner, r.cfg.Owner, at, request.URL.Path, body))) {
 		return nil, errStranger
 	}
 	return body, nil

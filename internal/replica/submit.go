@@ -91,6 +91,7 @@ func (r *Registry) submit(m Manager) http.HandlerFunc {
 	return func(w http.ResponseWriter, request *http.Request) {
 		body, err := r.body(w, request, maxSubmission)
 		if err != nil {
+			r.cfg.Logger.Warn("a question to this replica was refused", "err", err)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

@@ -144,6 +144,7 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	sub.deadline = deadline
 	sub.begun = begun
 	sub.stored = stored
+	sub.order = req.Order
 	sub.follow(span)
 	select {
 	case <-turn:

@@ -152,10 +152,20 @@ func (s *sender) mayReplace(old, e *entry) error {
 		return errors.New("its transaction has not been sent yet, so there is nothing to replace")
 	case old.row.State == store.Mined || old.row.State == store.Confirmed:
 		return errors.New("its transaction is mined")
-	case !tx.BumpOK(old.utx, e.utx):
+	case !tx.BumpOK(old.last(), e.utx):
 		return errors.New("to replace its transaction, raise maxFeePerGas and maxPriorityFeePerGas (or gasPrice) by at least 10 % (100 % for blobs)")
 	}
 	return nil
+}
+
+// last is the newest encoding of e: what a replacement has to beat.
+func (e *entry) last() *types.Transaction {
+	if a := e.current(); a != nil && a.row.Payload != nil {
+		if unsigned, err := tx.DecodeUnsigned(a.row.Payload); err == nil {
+			return unsigned
+		}
+	}
+	return e.utx
 }
 
 // replace records e as the replacement of old; both are watched until one of

@@ -71,6 +71,9 @@ func (s *sender) hostedBy(ctx context.Context, owner string) {
 	if s.endGuesting != nil {
 		s.endGuesting()
 	}
+	for sub := range s.offers {
+		sub.byRow = sub.byRow || sub.out
+	}
 	s.owner = owner
 	s.guesting, s.endGuesting = context.WithCancel(ctx)
 }

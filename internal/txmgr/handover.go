@@ -104,6 +104,10 @@ func (s *sender) takeIn(sub *submission) (wait func() (common.Hash, error), err 
 		sub.stored = sync.OnceFunc(release)
 	}
 	err = s.offer(func() {
+		if s.leaving {
+			sub.finish(common.Hash{}, errStopping)
+			return
+		}
 		if len(s.queue)+len(s.subs) >= s.w.set.QueueLimit {
 			sub.finish(common.Hash{}, errQueueFull())
 			return
@@ -176,9 +180,15 @@ func (s *sender) handOver() {
 			sub.row.ID = store.NewID()
 			sub.intent.Subject = sub.row.ID
 		}
+		if s.partByRow(sub.order) {
+			s.offers[sub], sub.byRow = struct{}{}, true
+			s.unoffered = append(s.unoffered, sub)
+			continue
+		}
 		subs = append(subs, sub)
 	}
 	s.subs = nil
+	s.offerNext()
 	if len(subs) == 0 {
 		return
 	}
@@ -254,12 +264,33 @@ func (s *sender) handOver() {
 	})
 }
 
+// partByRow reports whether requests of a batch wait in the rows for the holder
+// to come to them. The rest of it then waits behind them.
+func (s *sender) partByRow(batch *Order) bool {
+	if batch == nil {
+		return false
+	}
+	for sub := range s.offers {
+		if sub.order == batch && sub.byRow {
+			return true
+		}
+	}
+	for _, subs := range s.waiters {
+		for _, sub := range subs {
+			if sub.order == batch && sub.byRow && !sub.answered {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // notHanded stores as offered what the holder did not answer. If it had stored
 // them, their ids are there already.
 func (s *sender) notHanded(subs []*submission) {
 	for _, sub := range subs {
 		if _, open := s.offers[sub]; open && sub.out {
-			sub.out = false
+			sub.out, sub.byRow = false, true
 			sub.away.end(ErrPeer)
 			s.unoffered = append(s.unoffered, sub)
 		}

@@ -136,7 +136,9 @@ func (m *Manager) OperateHere(ctx context.Context, senderID string, op Operation
 		})
 	case Cancel:
 		// Where the chain cannot be asked, the least that replaces it has to do.
-		fees, _ := s.market(ctx, op)
+		asking, done := context.WithTimeout(ctx, 3*time.Second)
+		fees, _ := s.market(asking, op)
+		done()
 		return s.onTx(ctx, op.Tx, func(e *entry) error { return s.cancel(e, fees) })
 	case SpeedUp:
 		fees, err := s.market(ctx, op)

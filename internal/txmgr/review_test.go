@@ -5,6 +5,7 @@ package txmgr
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,11 +136,51 @@ func TestRequestsOfASleepingHolderAreTakenBackWhenAnotherHasTheLease(t *testing.
 func TestBatchKeepsItsOrderThroughTheRows(t *testing.T) {
 	f := newFleet(t, 2, false, nodetest.Options{Interval: 20 * time.Millisecond}, fast())
 	_, guest := f.guestOf()
-	const n = 60
+	f.inOrder(guest, 60)
+}
+
+// leaving is a wire behind which the holder ends, and says so of the last
+// request first.
+type leaving struct {
+	wire
+	open, gone atomic.Int32 // lots that it has, and that it has given back
+}
+
+func (p *leaving) Submit(ctx context.Context, owner, sender string, items []Handover, taken func(), outcome func(int, common.Hash, error)) error {
+	if p.open.Load() == 0 && p.gone.Load() > 0 {
+		return p.wire.Submit(ctx, owner, sender, items, taken, outcome)
+	}
+	p.open.Add(1)
+	taken()
+	for i := len(items) - 1; i >= 0; i-- {
+		time.Sleep(time.Millisecond)
+		outcome(i, common.Hash{}, ErrNoSender)
+	}
+	p.gone.Add(1)
+	p.open.Add(-1)
+	return nil
+}
+
+// No. 10: and where the holder ends in the middle of it.
+func TestBatchKeepsItsOrderWhenTheHolderEnds(t *testing.T) {
+	f := newFleet(t, 2, true, nodetest.Options{Interval: 20 * time.Millisecond}, fast())
+	f.guestOf()
+	guest := f.replica(true)
+	guest.mgr.peers = &leaving{wire: wire{f}}
+	f.mu.Lock()
+	f.all = append(f.all, guest)
+	f.mu.Unlock()
+	guest.mgr.Start()
+	f.inOrder(guest, 40)
+}
+
+// inOrder sends a batch and checks the order of its nonces.
+func (f *fleet) inOrder(r *replica, n int) {
+	f.t.Helper()
 	order := &Order{}
 	var waits []func(context.Context) (common.Hash, error)
 	for i := range n {
-		waits = append(waits, guest.w.Begin(context.Background(), caller, SendRequest{Args: transfer(0, int64(100+i)), Order: order}))
+		waits = append(waits, r.w.Begin(context.Background(), caller, SendRequest{Args: transfer(0, int64(100+i)), Order: order}))
 	}
 	var last uint64
 	for i, wait := range waits {
@@ -147,7 +188,7 @@ func TestBatchKeepsItsOrderThroughTheRows(t *testing.T) {
 		f.must(err)
 		nonce := *f.row(f.txID(hash)).Nonce
 		if nonce < last {
-			t.Fatalf("item %d has nonce %d, one before it %d", i, nonce, last)
+			f.t.Fatalf("item %d has nonce %d, one before it %d", i, nonce, last)
 		}
 		last = nonce
 	}

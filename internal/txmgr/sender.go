@@ -505,7 +505,7 @@ func (s *sender) round(ctx context.Context) error {
 }
 
 // roundSize is how many row changes one commit gathers, about.
-const roundSize = 256
+const roundSize = 64
 
 // putBack has events run in the next round, before all others.
 func (s *sender) putBack(events []func()) {
@@ -565,14 +565,14 @@ func (s *sender) quiesce(ctx context.Context) {
 			s.leaveOffered()
 			// A signature under way is waited for too: its caller may stand at
 			// another replica.
-			return len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0
+			quiet := len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0
+			// Another replica need not wait until this process has ended; and who
+			// comes only now, late, is refused.
+			s.leaving = s.leaving || quiet
+			return quiet
 		})
 		if errors.Is(err, errNotStored) {
 			err = nil // it is read anew, and those who wait go on waiting
-		}
-		if idle {
-			// Another replica need not wait until this process has ended.
-			s.post(func() { s.leaving = true })
 		}
 		if err != nil || idle {
 			return

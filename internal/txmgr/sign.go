@@ -14,6 +14,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/wallet"
 )
@@ -135,6 +136,8 @@ func (s *sender) notSigned(a *attempt, err error) {
 	}
 	if a.row.Kind != store.FirstAttempt {
 		s.log.Warn("a replacement could not be signed", "tx", e.row.ID, "err", err)
+		var denied *policy.DeniedError
+		e.capped = e.capped || a.row.Kind == store.BumpAttempt && errors.As(err, &denied)
 		s.void(e) // what it stood beside goes out once more, which shows that the node has it
 		return
 	}

@@ -39,7 +39,9 @@ type submission struct {
 	arrived   time.Time         // at the sender, if it is traced
 	away      *span             // while another process has it
 
-	handed bool // another process was asked to store it, under its id
+	order  *Order // of its batch; nil for a request of its own
+	byRow  bool   // it goes to the holder by its row
+	handed bool   // another process was asked to store it, under its id
 	// elsewhere says that another process may have stored it, or may still do so:
 	// it is never refused for good, nor handed in again but under its id.
 	elsewhere bool
@@ -116,6 +118,10 @@ func (s *sender) submit(sub *submission) error {
 	sub.s = s
 	sub.row.Sender = s.id
 	return s.offer(func() {
+		if s.leaving {
+			sub.finish(common.Hash{}, errStopping)
+			return
+		}
 		if len(s.queue)+len(s.subs)+len(s.offers) >= s.w.set.QueueLimit {
 			sub.finish(common.Hash{}, errQueueFull())
 			return

@@ -30,6 +30,7 @@ type foreign struct {
 	head  common.Hash // at which it was first seen; zero until that is certain
 	since time.Time
 	looks uint64 // at the head, before it was first seen
+	taken bool   // it was adopted, but for what ours below it has still to show
 }
 
 // minedAll takes the receipts of one block.
@@ -308,6 +309,10 @@ func (s *sender) outside(n uint64, e *entry) bool {
 // aboveRows parks the sender until two heads in a row agree on a count above
 // our rows, and then adopts it. A large jump waits for an operator (no. 7).
 func (s *sender) aboveRows(latest uint64) {
+	if s.foreign.taken && s.foreign.count == latest {
+		s.adopt(latest)
+		return
+	}
 	expected := s.base
 	for n := s.base; n < latest; n++ {
 		if e := s.slots[n]; e != nil && e.left {
@@ -377,6 +382,7 @@ func (s *sender) adopt(latest uint64) {
 	s.hint = s.base
 	s.unpark()
 	if s.base < latest {
+		s.foreign = foreign{count: latest, taken: true}
 		s.lookUp(latest)
 	}
 }
