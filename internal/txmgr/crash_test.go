@@ -314,7 +314,7 @@ func TestHoleBelowSentTransactionsIsFilled(t *testing.T) {
 	for _, v := range []int64{13, 20, 21, 22} {
 		waits = append(waits, r.w.Begin(context.Background(), caller, SendRequest{Args: transfer(0, v), Order: &order}))
 	}
-	r.waitFor("all signed", func() bool { return r.count(store.Signed) == 5 })
+	r.waitFor("all signed", func() bool { return r.inFlight() == 6 })
 	release()
 	if _, err := waits[0](context.Background()); err == nil {
 		t.Fatal("no error")

@@ -127,7 +127,7 @@ func TestStopAnswersEverybodyAndLosesNothing(t *testing.T) {
 	for range 3 {
 		gate <- struct{}{}
 	}
-	r.waitFor("three signed", func() bool { return r.count(store.Signed) == 3 })
+	r.waitFor("three signed", func() bool { return r.inFlight() == 4 })
 	begun := time.Now()
 	r.stop()
 	if took := time.Since(begun); took > 5*time.Second {
@@ -265,7 +265,7 @@ func TestRowSignedUnderAnEarlierEpochIsNeverMoved(t *testing.T) {
 	for _, v := range []int64{101, 13, 102} {
 		r.w.Begin(context.Background(), caller, SendRequest{Args: transfer(0, v), Order: &order})
 	}
-	r.waitFor("signed", func() bool { return r.count(store.Signed) == 3 })
+	r.waitFor("signed", func() bool { return r.inFlight() == 4 })
 	rows, err := r.db.List(context.Background(), store.TxFilter{States: []store.TxState{store.Signed}})
 	r.must(err)
 	last := rows[0]
@@ -301,7 +301,7 @@ func TestHoleIsFilledAfterARestart(t *testing.T) {
 	for _, v := range []int64{13, 102} {
 		r.w.Begin(context.Background(), caller, SendRequest{Args: transfer(0, v), Order: &order})
 	}
-	r.waitFor("signed", func() bool { return r.count(store.Signed) == 3 })
+	r.waitFor("signed", func() bool { return r.inFlight() == 3 })
 	r.chain.OnSend(func(tx *types.Transaction) *nodetest.RPCError {
 		if tx.Value().Int64() == 13 {
 			return &nodetest.RPCError{Code: -32000, Message: "intrinsic gas too low"}

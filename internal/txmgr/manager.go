@@ -16,9 +16,13 @@
 // serve many callers.
 //
 // Where to read what: accept.go and raw.go (the way in), submission.go (a
-// caller, from the queue to the answer), assign.go (nonces), sign.go, send.go,
-// presence.go (what a node's pool has lost), holes.go, track.go (blocks,
-// counts, who was mined), reorg.go, load.go (start, reload, park), repair.go.
+// caller, from the queue to the answer), round.go (one commit), assign.go
+// (nonces), sign.go, send.go, presence.go (what a node's pool has lost),
+// holes.go, track.go and counts.go (blocks, counts, who was mined), reorg.go,
+// moved.go (another node), care.go (fees of what is stuck), load.go (start,
+// reload, park), operate.go and repair.go (operators), stop.go. Where several
+// processes share the store: peers.go, guest.go (a sender that another one
+// runs), handover.go and offered.go (requests on their way to the holder).
 //
 // It never calls a key backend (package wallet does), never signs twice for a
 // nonce without recording why, and never gives a hash that was shown to

@@ -90,6 +90,10 @@ func TestNextNonceIsLowestWithoutLiveRow(t *testing.T) {
 	}
 }
 
+// inFlight counts the rows whose bytes are stored and not mined. A row learns
+// only after a while that a node took them.
+func (r *rig) inFlight() int { return r.count(store.Signed) + r.count(store.Sent) }
+
 func (r *rig) count(state store.TxState) int {
 	r.t.Helper()
 	rows, err := r.db.List(context.Background(), store.TxFilter{States: []store.TxState{state}, Limit: 1000})

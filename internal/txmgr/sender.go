@@ -351,16 +351,6 @@ func (s *sender) run() {
 	}
 }
 
-// part answers the callers whose transaction has stored bytes: those go out
-// again at the next start, so their hash is the answer.
-func (s *sender) part() {
-	for id := range s.waiters {
-		if e := s.byTx[id]; e != nil && e.ready() && e.row.State != store.Held {
-			s.answer(id, e.hash(), nil)
-		}
-	}
-}
-
 // pause waits before the next try to load; a new request ends it at once.
 func (s *sender) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
@@ -459,65 +449,6 @@ func (s *sender) restful() bool {
 	return time.Since(s.used) > max(time.Minute, 2*s.m.ttl)
 }
 
-// round runs the waiting events and commits what they planned.
-func (s *sender) round(ctx context.Context) error {
-	s.mu.Lock()
-	events := s.inbox
-	s.inbox = nil
-	s.mu.Unlock()
-	for i, event := range events {
-		event()
-		// A block of thousands is taken in pieces: whoever waits for the commit
-		// of a request or a signature must not wait for all of it.
-		if len(s.planned) >= roundSize && i+1 < len(events) {
-			s.putBack(events[i+1:])
-			break
-		}
-	}
-	if s.broken != nil {
-		return s.broken
-	}
-	s.closeHoles()
-	s.assign()
-	if len(s.planned) > 0 {
-		planned := s.planned
-		err := s.m.db.WriteFenced(context.WithoutCancel(ctx), s.fence, func(w *store.Writer) error {
-			for _, write := range planned {
-				if err := write(w); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	effects := s.effects
-	s.planned, s.effects, s.undone = nil, nil, nil
-	for _, effect := range effects {
-		effect()
-	}
-	s.releaseDrains()
-	s.pump()
-	s.publish()
-	return nil
-}
-
-// roundSize is how many row changes one commit gathers, about.
-const roundSize = 64
-
-// putBack has events run in the next round, before all others.
-func (s *sender) putBack(events []func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inbox = append(events[:len(events):len(events)], s.inbox...)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
 // busy reports whether anything is unfinished that time alone can change.
 func (s *sender) busy() bool {
 	return len(s.queue) > 0 || len(s.subs) > 0 || len(s.slots) > 0 || len(s.mined) > 0 || s.parked != ""
@@ -543,42 +474,4 @@ func (s *sender) publish() {
 func (s *sender) nextFree() (uint64, bool) {
 	n := s.free.Load()
 	return uint64(n), n >= 0
-}
-
-// leaveOffered sends those away who wait at a stopping holder for what it has
-// not taken up: whoever takes over will, and is asked next.
-func (s *sender) leaveOffered() {
-	if !s.m.shared || !s.loadedOK {
-		return
-	}
-	for id := range s.waiters {
-		if s.byTx[id] == nil && s.offeredSub(id) == nil {
-			s.answer(id, common.Hash{}, &PendingError{TxID: id})
-		}
-	}
-}
-
-// quiesce waits until every caller of this sender has an answer.
-func (s *sender) quiesce(ctx context.Context) {
-	for ctx.Err() == nil {
-		idle, err := ask(ctx, s, func() bool {
-			s.leaveOffered()
-			// A signature under way is waited for too: its caller may stand at
-			// another replica.
-			quiet := len(s.waiters)+len(s.subs)+len(s.offers)+len(s.signings) == 0
-			// Another replica need not wait until this process has ended; and who
-			// comes only now, late, is refused.
-			s.leaving = s.leaving || quiet
-			return quiet
-		})
-		if errors.Is(err, errNotStored) {
-			err = nil // it is read anew, and those who wait go on waiting
-		}
-		if err != nil || idle {
-			return
-		}
-		if !sleep(ctx, 20*time.Millisecond) {
-			return
-		}
-	}
 }

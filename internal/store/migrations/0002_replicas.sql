@@ -53,7 +53,7 @@ ALTER TABLE audit_outcome_by_intent RENAME TO audit_outcome;
 CREATE TABLE replica (
     owner    TEXT PRIMARY KEY, -- as in lease.owner
     url      TEXT NOT NULL,    -- where its peers reach it; empty if they cannot
-    token    TEXT NOT NULL,    -- what they show it; worth no more than this database
+    token    TEXT NOT NULL,    -- its public key (X25519), in hex
     version  TEXT NOT NULL,
     settings TEXT NOT NULL,    -- fingerprint of what must be the same everywhere
     started  BIGINT NOT NULL,
