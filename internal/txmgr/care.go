@@ -97,37 +97,15 @@ func (s *sender) speedUp(e *entry, want tx.Fees, exact bool) error {
 	case a.row.Kind == store.CancelAttempt:
 		return errors.New("it is being cancelled")
 	}
-	last := e.utx
-	if a.row.Payload != nil {
-		decoded, err := tx.DecodeUnsigned(a.row.Payload)
-		if err != nil {
-			return err
-		}
-		last = decoded
-	}
-	fees := tx.LeastBump(last)
-	most := s.most(e, last)
-	if most != nil && fees.MaxFeePerGas.Cmp(most) > 0 {
+	last := e.last()
+	fees, most := tx.LeastBump(last), s.most(e, last)
+	switch {
+	case most != nil && fees.MaxFeePerGas.Cmp(most) > 0:
 		return fmt.Errorf("to replace it %s wei per gas would have to be paid, and at most %s may be: the ceiling that was fixed when it was accepted, or the wallet's limits", fees.MaxFeePerGas, most)
+	case exact && most != nil && want.MaxFeePerGas != nil && want.MaxFeePerGas.Cmp(most) > 0:
+		return fmt.Errorf("%s wei per gas is more than may be paid for it: at most %s", want.MaxFeePerGas, most)
 	}
-	if want.MaxFeePerGas != nil && want.MaxFeePerGas.Cmp(fees.MaxFeePerGas) > 0 {
-		fees.MaxFeePerGas = want.MaxFeePerGas
-		if most != nil && fees.MaxFeePerGas.Cmp(most) > 0 {
-			if exact {
-				return fmt.Errorf("%s wei per gas is more than may be paid for it: at most %s", fees.MaxFeePerGas, most)
-			}
-			fees.MaxFeePerGas = most
-		}
-	}
-	if want.MaxPriorityFeePerGas != nil && want.MaxPriorityFeePerGas.Cmp(fees.MaxPriorityFeePerGas) > 0 {
-		fees.MaxPriorityFeePerGas = want.MaxPriorityFeePerGas
-	}
-	if fees.MaxPriorityFeePerGas.Cmp(fees.MaxFeePerGas) > 0 {
-		fees.MaxPriorityFeePerGas = fees.MaxFeePerGas
-	}
-	if fees.Legacy {
-		fees.MaxPriorityFeePerGas = fees.MaxFeePerGas
-	}
+	fees = fees.AtLeast(want, most)
 	return s.bump(e, tx.WithFees(last, fees))
 }
 

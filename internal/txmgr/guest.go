@@ -352,14 +352,12 @@ func (s *sender) cancelUnclaimed(ctx context.Context, id string, reason error) (
 		if err != nil {
 			return err
 		}
-		for _, e := range s.m.hooks.Events(row, nil) {
-			if err := w.PutEvent(e); err != nil {
-				return err
-			}
-		}
-		return nil
+		return putEvents(w, s.m.hooks.Events(row, nil))
 	})
-	return ok && err == nil, err
+	if ok = ok && err == nil; ok && s.m.hooks != nil {
+		s.m.hooks.Kick()
+	}
+	return ok, err
 }
 
 // idle lets go of a lease that nothing needs, and waits until something does.

@@ -41,13 +41,15 @@ func (s *sender) tellRow(row store.Tx, hashes []common.Hash) {
 	if len(events) == 0 {
 		return
 	}
-	s.plan(func(w *store.Writer) error {
-		for _, e := range events {
-			if err := w.PutEvent(e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	s.plan(func(w *store.Writer) error { return putEvents(w, events) })
 	s.then(s.m.hooks.Kick)
+}
+
+func putEvents(w *store.Writer, events []store.Event) error {
+	for _, e := range events {
+		if err := w.PutEvent(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

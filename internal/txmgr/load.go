@@ -212,7 +212,7 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 		return err
 	}
 	e := &entry{
-		row: row, w: s.walletNamed(row.Wallet), utx: utx, cost: tx.MaxCost(utx), principal: auth.Principal{Name: row.Credential},
+		row: row, w: s.walletNamed(row.Wallet), utx: utx, principal: auth.Principal{Name: row.Credential},
 		action: audit.SendTransaction, seq: s.nextSeq(), begun: row.Created, stage: time.Now(),
 		trace: s.m.traceOf(row), minedAt: row.Updated,
 	}
@@ -241,7 +241,7 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 			s.chain.watch(a.Hash, s)
 		}
 	}
-	e.noted = row.State == store.Sent
+	e.noted, e.cost = row.State == store.Sent, tx.MaxCost(e.last())
 	if row.Kind == store.RawTx && e.ready() {
 		signed := new(types.Transaction)
 		if err := signed.UnmarshalBinary(e.current().row.Raw); err != nil {

@@ -149,14 +149,9 @@ func (s *sender) cancelAttempt(e *entry, want tx.Fees) error {
 	if !e.ready() {
 		return errors.New("a cancel of it is being signed")
 	}
-	fees := tx.LeastBump(e.utx)
-	if cur := e.current(); cur.row.Payload != nil {
-		if last, err := tx.DecodeUnsigned(cur.row.Payload); err == nil {
-			fees = tx.LeastBump(last)
-		}
-	}
-	fees = fees.AtLeast(want, s.w.set.Limits.MaxFeePerGas)
-	unsigned, err := tx.SelfTransfer(e.utx, s.addr, s.w.chainID, e.nonce(), fees)
+	last := e.last()
+	fees := tx.LeastBump(last).AtLeast(want, s.w.set.Limits.MaxFeePerGas)
+	unsigned, err := tx.SelfTransfer(last, s.addr, s.w.chainID, e.nonce(), fees)
 	if err != nil {
 		return err
 	}
