@@ -3,7 +3,10 @@
 package storetest
 
 import (
+	"context"
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +56,21 @@ var loadTests = []test{
 		if err != nil || len(rows) != 0 || len(attempts) != 0 {
 			t.Fatalf("got %v, %v, %v", rows, attempts, err)
 		}
+	}},
+	{"ManySendersAreLoadedAtOnce", func(t *testing.T, db *store.DB) {
+		// More than there are connections, before any statement was used: nobody
+		// who has one may wait for another.
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		var loading sync.WaitGroup
+		for i := range 64 {
+			loading.Go(func() {
+				if _, _, err := db.LoadSender(ctx, fmt.Sprintf("sender-%d", i), 0); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		loading.Wait()
 	}},
 	{"HighestNonceIsOfLiveRows", func(t *testing.T, db *store.DB) {
 		_, any, err := db.HighestNonce(t.Context(), sender)
