@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ethereum/go-ethereum/common"
+
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -64,6 +66,42 @@ func TestOnlyReplicasOnTheDatabaseAreAnswered(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s was answered", what)
 		}
+	}
+}
+
+// What another replica finds is heard of within a beat; what was stored before
+// the start is no news.
+func TestOtherReplicasAccountsAreHeardOf(t *testing.T) {
+	ctx, log := context.Background(), slog.New(slog.DiscardHandler)
+	db, err := store.OpenSQLite(ctx, store.Config{Dir: t.TempDir()})
+	must(t, err)
+	defer db.Close()
+	save := func(address common.Address) {
+		must(t, db.SaveAccounts(ctx, "main", []store.Account{{Wallet: "main", Address: address, Ref: "r", State: "enabled"}}))
+	}
+	save(common.Address{1})
+	var heard []string
+	live, counts := 0, []int(nil)
+	r := New(Config{
+		Store: db, Owner: "one", Logger: log, Live: func(n int) { counts = append(counts, n) },
+		Snapshot: func(_ context.Context, wallet string) { heard = append(heard, wallet) },
+	})
+	r.look(ctx, &live)
+	r.look(ctx, &live)
+	if len(heard) != 0 {
+		t.Errorf("heard of %v although nothing has changed", heard)
+	}
+	save(common.Address{2})
+	r.look(ctx, &live)
+	if len(heard) != 1 || heard[0] != "main" {
+		t.Errorf("heard of %v", heard)
+	}
+	second := New(Config{Store: db, Owner: "two", Logger: log})
+	seen := 0
+	second.look(ctx, &seen)
+	r.look(ctx, &live)
+	if len(counts) != 2 || counts[0] != 1 || counts[1] != 2 {
+		t.Errorf("replicas alive: %v", counts)
 	}
 }
 
