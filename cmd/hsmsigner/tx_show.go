@@ -53,7 +53,7 @@ func (a *app) txShow(cmd *cobra.Command, name string) error {
 	}
 	v := viewTx(row)
 	for _, attempt := range attempts {
-		v.Attempts = append(v.Attempts, viewAttempt(attempt))
+		v.Attempts = append(v.Attempts, viewAttempt(row, attempt))
 	}
 	return a.print(cmd, v, func(w io.Writer) { writeTx(w, v) })
 }

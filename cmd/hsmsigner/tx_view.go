@@ -80,8 +80,8 @@ func viewTx(t store.Tx) txView {
 	return v
 }
 
-func viewAttempt(a store.Attempt) tryView {
-	return tryView{a.ID, string(a.Kind), a.Nonce, string(a.Outcome), hashText(a.Hash), a.Epoch, a.Created.UTC()}
+func viewAttempt(t store.Tx, a store.Attempt) tryView {
+	return tryView{a.ID, string(a.Kind), a.Nonce, string(a.OutcomeIn(t)), hashText(a.Hash), a.Epoch, a.Created.UTC()}
 }
 
 // addressOfSender is the last part of a sender's id.

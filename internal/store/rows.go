@@ -108,6 +108,8 @@ const (
 )
 
 // Attempt is one signed encoding of a transaction, or one about to be signed.
+// That the only one of a confirmed transaction has won is not written down; see
+// OutcomeIn.
 type Attempt struct {
 	ID      string
 	Tx      string
@@ -121,6 +123,16 @@ type Attempt struct {
 	Epoch   int64       // of the lease under which it was made
 	Outcome AttemptOutcome
 	Created time.Time
+}
+
+// OutcomeIn is the outcome of an attempt of t. It saves a write for each
+// transaction that an attempt which is open in its row has won if it is the one
+// that was confirmed.
+func (a Attempt) OutcomeIn(t Tx) AttemptOutcome {
+	if a.Outcome == Open && t.State == Confirmed && a.Raw != nil && a.Hash == t.Hash {
+		return Won
+	}
+	return a.Outcome
 }
 
 // Sender is one address on one chain.

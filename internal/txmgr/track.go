@@ -197,7 +197,7 @@ func (s *sender) lost(e *entry, state store.TxState) {
 }
 
 // outcome ends an attempt of a transaction that is final. That the only one of
-// a confirmed transaction has won needs no writing down: see store.Attempt.
+// a confirmed transaction has won needs no writing down: see store.Attempt.OutcomeIn.
 func (s *sender) outcome(a *attempt, won, only bool) {
 	to := store.Lost
 	if won {
