@@ -82,7 +82,7 @@ func seed(ts *testscript.TestScript, _ bool, args []string) {
 		return store.Tx{
 			ID: id, Wallet: "treasury", Credential: "app:shop", Intent: id, Sender: seededSender, Nonce: &nonce,
 			Kind: store.UserTx, Payload: payload, State: state, FeeCeiling: big.NewInt(6),
-			Created: created, Updated: created, Expires: created.Add(time.Hour),
+			Hash: common.Hash{1, byte(nonce)}, Created: created, Updated: created, Expires: created.Add(time.Hour),
 		}
 	}
 	ts.Check(db.Write(ctx, func(w *store.Writer) error {
@@ -98,7 +98,7 @@ func seed(ts *testscript.TestScript, _ bool, args []string) {
 				return err
 			}
 		}
-		attempt := store.Attempt{ID: "try-1", Tx: "tx-1", Sender: seededSender, Nonce: 7, Kind: store.FirstAttempt, Epoch: 1, Outcome: store.Open, Created: created}
+		attempt := store.Attempt{ID: "try-1", Tx: "tx-1", Sender: seededSender, Nonce: 7, Kind: store.FirstAttempt, Epoch: 1, Outcome: store.Open, Created: created, Raw: []byte{1}, Hash: common.Hash{1, 7}}
 		if err := w.InsertAttempt(attempt); err != nil {
 			return err
 		}
@@ -127,6 +127,9 @@ func (parkedSender) Repair(_ context.Context, sender string, order control.Repai
 		Sender: sender, Parked: "the chain was reset", Latest: 3, Next: 9, InFlight: 1,
 		Findings: []string{"the chain counts 3 transactions, the rows 8"},
 		Advice:   []string{"adopt: go on with nonce 3"},
+	}
+	if order.Action.OfTx() {
+		report.Done = strings.TrimSpace(fmt.Sprint(order.Action, " ", order.Tx, " ", order.Fee, " ", order.Tip))
 	}
 	if order.Action == control.Adopt {
 		report.Parked, report.Advice, report.Done = "", nil, "goes on with nonce 3"

@@ -343,3 +343,21 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 }
+
+// Where processes share a store, one discovery serves all of them.
+func TestAccountsThatAnotherProcessFoundAreTakenOver(t *testing.T) {
+	d := newDisk(t)
+	v := newVault(t, 1)
+	w := openWallet(t, v, d, nil)
+	other := newVault(t, 3)
+	openWallet(t, other, d, nil) // it stores what it found
+	if err := w.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		name := fmt.Sprintf("key-%d", i)
+		if _, ok := w.Account(other.address(name)); !ok {
+			t.Errorf("the account of %s is not known", name)
+		}
+	}
+}
