@@ -34,6 +34,9 @@ type process struct {
 	registry *Registry
 	server   *httptest.Server
 	client   *Client
+
+	mu    sync.Mutex
+	asked map[string]int // questions of others, by path
 }
 
 // Requests that a replica takes for another one's account cross the wire, and
@@ -82,6 +85,11 @@ func TestRequestsCrossTheWireToTheHolder(t *testing.T) {
 		sending.Wait()
 	}
 	many(100, 30)
+	holder.mu.Lock()
+	if holder.asked["/replica/v1/submit"] == 0 || holder.asked["/replica/v1/await"] != 0 {
+		t.Errorf("the holder was asked %v: requests did not come to it, or their outcome not back", holder.asked)
+	}
+	holder.mu.Unlock()
 	rows, err := db.List(ctx, store.TxFilter{Limit: 100})
 	must(t, err)
 	sender := rows[0].Sender
@@ -122,9 +130,14 @@ func start(t *testing.T, db *store.DB, keys string, chain *nodetest.Chain, owner
 	must(t, err)
 	_, err = w.Refresh(ctx)
 	must(t, err)
-	p := &process{}
+	p := &process{asked: map[string]int{}}
 	var door http.Handler // it needs the manager, which needs the door's address
-	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { door.ServeHTTP(w, r) }))
+	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		p.asked[r.URL.Path]++
+		p.mu.Unlock()
+		door.ServeHTTP(w, r)
+	}))
 	p.registry = New(Config{Store: db, Owner: owner, URL: p.server.URL, Logger: log})
 	p.client = NewClient(p.registry)
 	p.manager = txmgr.New(txmgr.Config{Store: db, Shared: true, Owner: owner, Peers: p.client, LeaseTTL: time.Minute})

@@ -102,3 +102,27 @@ func TestOlderContentInTheSameFileStartsFrozen(t *testing.T) {
 		t.Errorf("parked: %q", why)
 	}
 }
+
+// Once an operator has released what a restored backup had parked, the next
+// start finds nothing new, although nothing was signed since.
+func TestReleasedSenderIsNotParkedAgainByTheSameBackup(t *testing.T) {
+	dir, backup := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	used(t, dir, 1)
+	copyFile(t, filepath.Join(dir, database), backup)
+	used(t, dir, 1)
+	copyFile(t, backup, filepath.Join(dir, database))
+	db := open(t, store.Config{Dir: dir})
+	released := ""
+	err := db.Write(t.Context(), func(w *store.Writer) error {
+		return w.UpdateSender("s", store.SenderUpdate{Parked: &released})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if why := parked(t, dir); why != "" {
+		t.Errorf("parked again: %s", why)
+	}
+}

@@ -275,6 +275,19 @@ func TestHolderThatLostItsLeaseWritesNothingAndFollows(t *testing.T) {
 	}
 }
 
+// No. 20: a holder that has nothing to write finds out too, and lets others know
+// by holding no more.
+func TestIdleHolderNoticesThatItsLeaseIsGone(t *testing.T) {
+	f := newFleet(t, 1, true, nodetest.Options{Automine: true}, fast())
+	hash, err := f.sendBy(f.all[0], transfer(0, 1), "")
+	f.must(err)
+	f.chain.Mine()
+	f.chain.Mine()
+	f.waitFor("nothing left to write", func() bool { return f.state(hash) == store.Confirmed })
+	f.steal(t)
+	f.waitFor("noticed", func() bool { return f.holder() == nil })
+}
+
 // steal takes the lease of the first sender away, as one who waited for it to
 // run out.
 func (f *fleet) steal(t *testing.T) store.Fence {
