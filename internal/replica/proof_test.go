@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -59,8 +61,10 @@ func TestOnlyReplicasOnTheDatabaseAreAnswered(t *testing.T) {
 		"other path":    question(asking, func(r *http.Request) { r.URL.Path = "/replica/v1/operate" }),
 		"other name":    question(asking, func(r *http.Request) { replace(r, "asking", "asked") }),
 		"old": question(asking, func(r *http.Request) {
-			parts := strings.Split(r.Header.Get("Authorization"), " ")
-			replace(r, parts[2], "1700000000")
+			key, err := asking.shared(peer)
+			must(t, err)
+			at := strconv.FormatInt(time.Now().Add(-2*freshness).Unix(), 10)
+			r.Header.Set("Authorization", strings.Join([]string{scheme, "asking", at, proof(key, "asking", "asked", at, r.URL.Path, []byte("{}"))}, " "))
 		}),
 	} {
 		if err == nil {

@@ -148,6 +148,32 @@ func TestSpeedUpByAnOperator(t *testing.T) {
 	r.checkChain(0, 1, nil)
 }
 
+// No. 5: what a raised fee may cost stays reserved over a restart.
+func TestRaisedFeeIsReservedAfterARestart(t *testing.T) {
+	r := newRig(t, nodetest.Options{}, fast())
+	hash, err := r.send(feesOpen(0, 1))
+	r.must(err)
+	reserved := func() *big.Int {
+		s := r.mgr.loaded(r.senderID(0), "default")
+		if s == nil {
+			return nil
+		}
+		n, err := ask(context.Background(), s, func() *big.Int { return new(big.Int).Set(s.reserved) })
+		r.must(err)
+		return n
+	}
+	before := reserved()
+	_, err = r.mgr.Operate(context.Background(), "", Operation{Action: SpeedUp, Tx: r.txID(hash), Fee: new(big.Int).Mul(r.fees(r.txID(hash)), big.NewInt(2))})
+	r.must(err)
+	r.waitFor("replaced in the pool", func() bool { pool := r.chain.Pool(addr(0)); return len(pool) == 1 && pool[0].Hash() != hash })
+	raised := reserved()
+	if raised.Cmp(before) <= 0 {
+		t.Fatalf("%s wei reserved before, %s after the fee was raised", before, raised)
+	}
+	r.restart()
+	r.waitFor("reserved again", func() bool { n := reserved(); return n != nil && n.Cmp(raised) == 0 })
+}
+
 // row reads a transaction.
 func (r *rig) row(id string) store.Tx {
 	r.t.Helper()
