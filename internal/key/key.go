@@ -95,9 +95,57 @@ type Backend interface {
 }
 
 // Creator is the optional capability of making a new key inside the backend.
+// The key can sign secp256k1 digests, nothing else, and cannot be exported.
 type Creator interface {
 	Create(ctx context.Context, name string, tags map[string]string) (Key, error)
 }
+
+// Importer is the optional capability of taking a private key (32 bytes,
+// big-endian, from 1 to n-1) into the backend. It crosses the wire wrapped by a
+// key of the provider wherever the provider can unwrap. The caller wipes private.
+type Importer interface {
+	Import(ctx context.Context, name string, private []byte, tags map[string]string) (Key, error)
+}
+
+// Enabler is the optional capability of switching a key off and on.
+type Enabler interface {
+	SetEnabled(ctx context.Context, ref Ref, enabled bool) error
+}
+
+// Deleter is the optional capability of deleting a key. When says from which
+// moment on it cannot be brought back; zero if that is so at once.
+type Deleter interface {
+	Delete(ctx context.Context, ref Ref) (when time.Time, err error)
+}
+
+// CallError is a failed call to a provider, for the operator's log, the audit
+// row and the CLI. Kind is one of the errors below or a [*ThrottledError]; Why says
+// what is wrong and what would mend it, and never holds a secret or the
+// provider's response body.
+type CallError struct {
+	Op        string // "sign", "list keys", …
+	Ref       Ref    // empty if no key is concerned
+	Kind      error
+	Why       string
+	RequestID string // the provider's id of the call; may be empty
+}
+
+func (e *CallError) Error() string {
+	text := e.Op
+	if e.Ref != "" {
+		text += " " + string(e.Ref)
+	}
+	text += ": " + e.Kind.Error()
+	if e.Why != "" {
+		text += ": " + e.Why
+	}
+	if e.RequestID != "" {
+		text += " (request " + e.RequestID + ")"
+	}
+	return text
+}
+
+func (e *CallError) Unwrap() error { return e.Kind }
 
 // Errors of a Backend. Each is wrapped with the operation and the reference;
 // none carries a secret or the provider's response body.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -34,6 +35,28 @@ func (q *Quota) Share(n int) {
 	q.limiter.SetBurst(burst(part))
 }
 
+// Wait waits for the turn of one call. If the deadline of ctx would pass first it
+// gives a [*ThrottledError] at once. A nil quota lets everybody through.
+func (q *Quota) Wait(ctx context.Context) error {
+	if q == nil {
+		return ctx.Err()
+	}
+	if err := q.limiter.Wait(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &ThrottledError{}
+	}
+	return nil
+}
+
+// Throttled tells the quota that the service has refused a call for now, and how
+// long it asked to be left alone (zero if it did not say).
+func (q *Quota) Throttled(time.Duration) {}
+
+// Succeeded tells the quota that the service has answered a call.
+func (q *Quota) Succeeded() {}
+
 func burst(perSecond float64) int { return int(math.Max(1, math.Ceil(perSecond))) }
 
 // Limit makes a backend sign no more than the quota allows; callers wait their
@@ -42,22 +65,19 @@ func burst(perSecond float64) int { return int(math.Max(1, math.Ceil(perSecond))
 //
 // The optional capabilities of backend are reached through Unwrap.
 func Limit(backend Backend, quota *Quota) Backend {
-	return &limited{Backend: backend, limiter: quota.limiter}
+	return &limited{Backend: backend, quota: quota}
 }
 
 type limited struct {
 	Backend
-	limiter *rate.Limiter
+	quota *Quota
 }
 
 // SignDigest waits for its turn. If the deadline of ctx would pass first it
 // gives a [*ThrottledError] at once, and the backend is not asked.
 func (l *limited) SignDigest(ctx context.Context, ref Ref, digest [32]byte) (Signature, error) {
-	if err := l.limiter.Wait(ctx); err != nil {
-		if ctx.Err() != nil {
-			return Signature{}, ctx.Err()
-		}
-		return Signature{}, &ThrottledError{}
+	if err := l.quota.Wait(ctx); err != nil {
+		return Signature{}, err
 	}
 	return l.Backend.SignDigest(ctx, ref, digest)
 }
