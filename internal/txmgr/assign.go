@@ -279,6 +279,7 @@ func (s *sender) adoptRaw(e *entry, signed *types.Transaction) {
 		s.plan(func(w *store.Writer) error { return w.InsertAttempt(attemptRow) })
 	}
 	a := e.current()
+	s.then(func() { a.stored = true })
 	s.byHash[a.row.Hash] = a
 	s.chain.watch(a.row.Hash, s)
 	e.row.Hash = signed.Hash()

@@ -173,7 +173,14 @@ func (c *chain) follow() {
 // at again, and everything unmined goes out first (TXMGR.md no. 22).
 func (c *chain) moved() {
 	c.m.log.Warn("another node serves the chain now", "wallets", c.names())
-	c.tell(func(s *sender) { s.nodeChanged() })
+	for _, s := range c.m.sendersOf(c) {
+		// At once, for nothing new may go to the other node before what it lacks;
+		// and after everything that the first one has told.
+		s.post(func() {
+			s.takeAllBlocks()
+			s.nodeChanged()
+		})
+	}
 	c.pollNow()
 }
 
@@ -354,7 +361,7 @@ func (c *chain) takeBack(number uint64) {
 // tell posts an event to every sender on this chain.
 func (c *chain) tell(event func(*sender)) {
 	for _, s := range c.m.sendersOf(c) {
-		s.post(func() { event(s) })
+		s.postBlock(func() { event(s) })
 	}
 }
 
@@ -380,8 +387,8 @@ func (c *chain) include(ctx context.Context, b node.Block) error {
 			}
 		}
 		for s, rs := range mined {
-			for part := range slices.Chunk(rs, roundSize) {
-				s.post(func() { s.minedAll(part) })
+			for part := range slices.Chunk(rs, blockShare) {
+				s.postBlock(func() { s.minedAll(part) })
 			}
 		}
 	}
@@ -399,7 +406,7 @@ func (c *chain) announce(head node.Head, moved bool) {
 	busy := c.senders()
 	c.mu.Unlock()
 	for _, s := range busy {
-		s.post(func() { s.headSeen(head, moved) })
+		s.postBlock(func() { s.headSeen(head, moved) })
 	}
 }
 

@@ -234,7 +234,7 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 			})
 		default:
 			// Stored under an earlier epoch counts as sent (no. 19).
-			got := &attempt{row: a, entry: e, left: true, shown: true}
+			got := &attempt{row: a, entry: e, stored: true, left: true, shown: true}
 			e.attempts = append(e.attempts, got)
 			e.left = true
 			s.byHash[a.Hash] = got

@@ -32,7 +32,7 @@ const (
 // one that is not signed. It runs after the commit that stored the bytes
 // (TXMGR.md nos. 12 and 13).
 func (s *sender) pump() {
-	if s.sending || s.parked != "" || !s.loadedOK || time.Now().Before(s.retry) {
+	if s.sending || s.broken != nil || s.parked != "" || !s.loadedOK || time.Now().Before(s.retry) {
 		return
 	}
 	var batch []*attempt
@@ -43,15 +43,16 @@ func (s *sender) pump() {
 		if e == nil || e.row.State == store.Held {
 			break
 		}
-		// While a replacement is being signed, what it replaces has the nonce.
-		covered := !e.ready() && (e.left || len(s.older[n]) > 0)
+		// While a replacement is being signed or stored, what it replaces has the nonce.
+		covered := !e.ready() && (e.left || len(s.older[n]) > 0) ||
+			e.ready() && !e.sendable() && (len(e.attempts) > 1 || len(s.older[n]) > 0)
 		if e.acked || covered {
 			if len(batch) > 0 {
 				break
 			}
 			continue
 		}
-		if !e.ready() {
+		if !e.sendable() {
 			break
 		}
 		a := e.current()

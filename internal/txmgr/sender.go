@@ -27,8 +27,9 @@ import (
 // An event changes memory and plans rows (plan) and effects (then). After a
 // round of events the planned rows are committed together, fenced by the
 // nonce lease, and only then do the effects happen: a caller is answered, a
-// signature is asked for, bytes leave. If the commit fails nothing has left,
-// and memory is thrown away and read from the rows again.
+// signature is asked for, bytes leave. While a commit is on its way the next
+// events run and plan; their rows follow in the next one. If a commit fails
+// nothing of it has left, and memory is thrown away and read from the rows again.
 type sender struct {
 	m          *Manager
 	id         string
@@ -40,53 +41,57 @@ type sender struct {
 
 	mu     sync.Mutex
 	inbox  []func()
-	closed error // why nothing is taken any more; nil while the goroutine runs
+	blocks []func() // what the chain brought; in its order, and after what is in inbox
+	closed error    // why nothing is taken any more; nil while the goroutine runs
 	wake   chan struct{}
 	free   atomic.Int64                // next free nonce, -1 while unknown
 	held   atomic.Pointer[store.Fence] // the lease, while it is ours and the rows are in memory
 
 	// The goroutine's own.
-	row      store.Sender
-	fence    store.Fence
-	loadedOK bool
-	base     uint64                      // the node's count: nonces below it are mined
-	slots    map[uint64]*entry           // who occupies which nonce, from base upward
-	hint     uint64                      // no nonce in [base, hint) is free
-	heldAt   []uint64                    // which of the nonces in slots are held, lowest first
-	reserved *big.Int                    // wei that the others in slots may cost
-	blobs    int                         // how many of the others are blob transactions
-	plain    int                         // and how many are not
-	older    map[uint64][]*entry         // superseded transactions of a nonce, oldest first
-	byTx     map[string]*entry           // every entry in memory
-	byHash   map[common.Hash]*attempt    // every stored attempt in memory
-	filling  map[uint64]bool             // nonces that a self-transfer is being made for
-	holes    map[uint64]bool             // nonces that fell free in this round: true if a self-transfer failed there
-	queue    []*entry                    // stored, waiting for a nonce, oldest first
-	subs     []*submission               // not yet stored
-	mined    map[*entry]struct{}         // mined, not yet deep enough
-	waiters  map[string][]*submission    // by transaction id; survive a reload
-	drains   []drain                     // who waits for earlier transactions to have left
-	seq      uint64                      // counts entries and drains, in order of arrival
-	planned  []func(*store.Writer) error // rows of this round
-	effects  []func()                    // what to do once they are committed
-	undone   []func()                    // what to do instead if they are not
-	account  account                     // what the node says of the address
-	foreign  foreign                     // a count above our rows, being watched
-	looks    uint64                      // at the head, so far
-	under    foreign                     // a count below base, being watched
-	believed bool                        // base is the node's word alone: no row of ours says so
-	late     late                        // blocks that the node counts and we have not seen
-	doubt    doubt                       // whether what was mined still is
-	forks    uint64                      // counts reorganisations and reloads: answers from before are void
-	looking  bool                        // receipts are being asked for by hash
-	presence presence                    // what the node's pending count is worth
-	sending  bool                        // a batch is on its way to the node
-	refill   bool                        // another node serves the chain: it may lack what is mined
-	retry    time.Time                   // nothing is sent before this
-	backoff  time.Duration
-	parked   string // why nothing is assigned or sent; empty if it is not parked
-	unproven string // nonces below the node's count whose transaction is not found yet: why assigning waits
-	signings map[*attempt]context.CancelFunc
+	row       store.Sender
+	fence     store.Fence
+	loadedOK  bool
+	base      uint64                      // the node's count: nonces below it are mined
+	slots     map[uint64]*entry           // who occupies which nonce, from base upward
+	hint      uint64                      // no nonce in [base, hint) is free
+	heldAt    []uint64                    // which of the nonces in slots are held, lowest first
+	reserved  *big.Int                    // wei that the others in slots may cost
+	blobs     int                         // how many of the others are blob transactions
+	plain     int                         // and how many are not
+	older     map[uint64][]*entry         // superseded transactions of a nonce, oldest first
+	byTx      map[string]*entry           // every entry in memory
+	byHash    map[common.Hash]*attempt    // every stored attempt in memory
+	filling   map[uint64]bool             // nonces that a self-transfer is being made for
+	holes     map[uint64]bool             // nonces that fell free in this round: true if a self-transfer failed there
+	queue     []*entry                    // stored, waiting for a nonce, oldest first
+	subs      []*submission               // not yet stored
+	mined     map[*entry]struct{}         // mined, not yet deep enough
+	waiters   map[string][]*submission    // by transaction id; survive a reload
+	drains    []drain                     // who waits for earlier transactions to have left
+	seq       uint64                      // counts entries and drains, in order of arrival
+	planned   []func(*store.Writer) error // rows of the next commit
+	effects   []func()                    // what to do once they are committed
+	undone    []func()                    // what to do instead if they are not
+	forBlocks int                         // how many of planned are for blocks
+	batch     batch                       // what is being committed
+	writing   chan error                  // its end; nil if none is
+	account   account                     // what the node says of the address
+	foreign   foreign                     // a count above our rows, being watched
+	looks     uint64                      // at the head, so far
+	under     foreign                     // a count below base, being watched
+	believed  bool                        // base is the node's word alone: no row of ours says so
+	late      late                        // blocks that the node counts and we have not seen
+	doubt     doubt                       // whether what was mined still is
+	forks     uint64                      // counts reorganisations and reloads: answers from before are void
+	looking   bool                        // receipts are being asked for by hash
+	presence  presence                    // what the node's pending count is worth
+	sending   bool                        // a batch is on its way to the node
+	refill    bool                        // another node serves the chain: it may lack what is mined
+	retry     time.Time                   // nothing is sent before this
+	backoff   time.Duration
+	parked    string // why nothing is assigned or sent; empty if it is not parked
+	unproven  string // nonces below the node's count whose transaction is not found yet: why assigning waits
+	signings  map[*attempt]context.CancelFunc
 
 	// Where other processes share the store.
 	owner       string                   // who holds the lease instead of us; empty unless we are a guest
@@ -135,9 +140,10 @@ type entry struct {
 
 // attempt is one encoding of an entry.
 type attempt struct {
-	row   store.Attempt
-	entry *entry
-	left  bool
+	row    store.Attempt
+	entry  *entry
+	stored bool // its bytes are committed, and may leave
+	left   bool
 	// shown says that some node may have these very bytes: it took them, or
 	// its answer was lost. What a node later says
 	// of itself (its chain, its forks, its fee cap) then proves nothing.
@@ -154,11 +160,15 @@ func (e *entry) current() *attempt {
 	return e.attempts[len(e.attempts)-1]
 }
 
-// ready reports whether the current attempt has stored bytes.
+// ready reports whether the current attempt is signed. Its bytes are stored, or
+// part of a commit that is not settled yet.
 func (e *entry) ready() bool {
 	a := e.current()
 	return a != nil && a.row.Raw != nil
 }
+
+// sendable reports whether the current attempt's bytes are committed.
+func (e *entry) sendable() bool { return e.ready() && e.current().stored }
 
 // hash is what callers are told: of the newest stored bytes that do what was
 // asked for. That of a cancel is nobody's payment.
@@ -216,7 +226,7 @@ func (s *sender) forget() {
 	s.filling = map[uint64]bool{}
 	s.mined = map[*entry]struct{}{}
 	s.signings = map[*attempt]context.CancelFunc{}
-	s.queue, s.planned, s.effects = nil, nil, nil
+	s.queue, s.planned, s.effects, s.forBlocks = nil, nil, nil, 0
 	s.unproven, s.looking = "", false
 	s.foreign, s.late, s.doubt, s.presence = foreign{}, late{}, doubt{}, presence{}
 	s.under, s.believed = foreign{}, false
@@ -242,11 +252,34 @@ func (s *sender) offer(event func()) error {
 		return s.closed
 	}
 	s.inbox = append(s.inbox, event)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.rouse()
 	return nil
+}
+
+// postBlock is post for what the chain brings. It never overtakes itself, but has
+// to let requests and signatures pass.
+func (s *sender) postBlock(event func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed == nil {
+		s.blocks = append(s.blocks, event)
+		s.rouse()
+	}
+}
+
+// nextBlock has an event run before everything else that the chain has brought.
+func (s *sender) nextBlock(event func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blocks = append([]func(){event}, s.blocks...)
+	s.rouse()
+}
+
+// blocksWait reports whether something that the chain brought has not run yet.
+func (s *sender) blocksWait() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blocks) > 0
 }
 
 // errNotStored is the answer of a round whose rows may not have been stored.
@@ -374,14 +407,14 @@ func (s *sender) pause(ctx context.Context, d time.Duration) {
 // submissions and waiters then.
 func (s *sender) drainInbox() {
 	s.mu.Lock()
-	events := s.inbox
-	s.inbox = nil
+	events := append(s.inbox, s.blocks...)
+	s.inbox, s.blocks = nil, nil
 	s.mu.Unlock()
 	for _, event := range events {
 		event()
 	}
 	effects := s.effects
-	s.planned, s.effects, s.undone = nil, nil, nil
+	s.planned, s.effects, s.undone, s.forBlocks = nil, nil, nil, 0
 	for _, effect := range effects {
 		effect()
 	}
@@ -409,6 +442,9 @@ func (s *sender) serve(ctx context.Context) error {
 	ticking := false
 	for {
 		if err := s.round(ctx); err != nil {
+			if failed := s.quiet(); failed != nil {
+				return failed
+			}
 			return err
 		}
 		// The ticker runs only while something can expire or be retried, so
@@ -421,13 +457,23 @@ func (s *sender) serve(ctx context.Context) error {
 				tick.Reset(time.Hour)
 			}
 		}
-		if s.restful() {
+		if s.writing == nil && s.restful() {
 			return errIdle
+		}
+		// With a full batch waiting behind the one on its way there is nothing to
+		// do but to wait for that: events would only be put back.
+		wake := s.wake
+		if len(s.planned) >= roundSize {
+			wake = nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-s.wake:
+			return s.end(ctx)
+		case err := <-s.writing:
+			if err := s.committed(err); err != nil {
+				return err
+			}
+		case <-wake:
 		case <-tick.C:
 			s.tick()
 		}
@@ -462,8 +508,8 @@ func (s *sender) hungry() bool {
 
 // publish lets others see the next free nonce and the gauges, and says
 // whether heads matter to this sender.
-func (s *sender) publish() {
-	s.free.Store(int64(s.lowestFree()))
+func (s *sender) publish(free uint64) {
+	s.free.Store(int64(free))
 	s.chain.attend(s, s.busy(), s.hungry())
 	s.m.obs.SetSender(s.w.name, s.id, SenderGauges{
 		Queued: len(s.queue) + len(s.subs), InFlight: len(s.slots), Window: s.w.set.Window, Parked: s.parked != "",

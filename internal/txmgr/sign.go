@@ -119,6 +119,7 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 	})
 	e.noted = false
 	s.then(func() {
+		a.stored = true
 		faultpoint.At(faultpoint.Store)
 		e.spanStored()
 		s.m.obs.ObserveStage(e.w.name, "sign", time.Since(e.stage))

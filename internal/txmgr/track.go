@@ -121,8 +121,8 @@ func (s *sender) confirm(head node.Head) {
 		if e.row.Block+s.w.set.Confirmations > head.Number || e.nonce() >= s.base {
 			continue
 		}
-		if ended++; ended > roundSize {
-			s.post(func() { s.confirm(head) })
+		if ended++; ended > blockShare {
+			s.nextBlock(func() { s.confirm(head) }) // before another head, or a reorganisation
 			break
 		}
 		delete(s.mined, e)
@@ -247,6 +247,9 @@ type late struct {
 // behind deals with a count above our base: our transactions were mined
 // unseen, or somebody else has used the key, or the node lies.
 func (s *sender) behind(latest uint64) {
+	if s.blocksWait() {
+		return // they may be the ones that it counts; the head behind them has the account asked for again
+	}
 	for n := s.base; n < latest; n++ {
 		e := s.slots[n]
 		if e == nil || e.row.State != store.Mined && !s.outside(n, e) {
