@@ -366,7 +366,7 @@ func TestRawTransactionOfOurAccountTakesItsNonce(t *testing.T) {
 func TestBatchOrderIsNonceOrder(t *testing.T) {
 	r := newRig(t, nodetest.Options{Automine: false}, fast())
 	r.hsm.set(func(h *hsm) {
-		h.delay = func(call int) time.Duration { return time.Duration(60-call*2) * time.Millisecond }
+		h.delay = func(call int) time.Duration { return time.Duration(300-call*10) * time.Millisecond }
 	})
 	var order Order
 	var waits []func(context.Context) (common.Hash, error)
@@ -380,7 +380,7 @@ func TestBatchOrderIsNonceOrder(t *testing.T) {
 		_, err := wait(context.Background())
 		r.must(err)
 	}
-	if took := time.Since(begun); took > 600*time.Millisecond {
+	if took := time.Since(begun); took > 2*time.Second {
 		t.Errorf("signatures did not overlap: %s", took)
 	}
 	r.chain.Mine()
