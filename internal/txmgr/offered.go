@@ -3,6 +3,7 @@
 package txmgr
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -120,10 +121,20 @@ func (s *sender) offeredSubmission(row store.Tx, attempts []store.Attempt) (*sub
 	return sub, nil
 }
 
-// refuse ends a request that gets no nonce.
+// refuse ends a request that gets no nonce. Of several processes only the holder
+// of the lease may say so, and one that was stopped for a while may hold it no
+// longer without knowing: its word goes out with a commit that was fenced. If there
+// is none the request is handed in again.
 func (s *sender) refuse(sub *submission, err error) {
-	if !sub.offered {
+	if !sub.offered && !s.m.shared {
 		sub.finish(common.Hash{}, err)
+		return
+	}
+	if !sub.offered {
+		sub.refused = true
+		s.plan(func(*store.Writer) error { return nil })
+		s.then(func() { sub.finish(common.Hash{}, err) })
+		s.undone = append(s.undone, func() { s.handInAgain(sub) })
 		return
 	}
 	id, text := sub.row.ID, EncodeFailure(err)
@@ -144,6 +155,17 @@ func (s *sender) refuse(sub *submission, err error) {
 		s.answer(id, common.Hash{}, err)
 		s.event("failed")
 	})
+}
+
+// handInAgain takes back that a request was refused.
+func (s *sender) handInAgain(sub *submission) {
+	if sub.answered {
+		return
+	}
+	sub.refused = false
+	sub.where.CompareAndSwap(taken, outside)
+	s.subs = append(s.subs, sub)
+	slices.SortStableFunc(s.subs, func(a, b *submission) int { return cmp.Compare(a.seq, b.seq) })
 }
 
 // look answers somebody who waits for a transaction by its row.

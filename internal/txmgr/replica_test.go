@@ -275,6 +275,31 @@ func TestHolderThatLostItsLeaseWritesNothingAndFollows(t *testing.T) {
 	}
 }
 
+// No. 20: nor does it refuse anybody by what it knew before it slept. Here it would
+// say that the account is parked.
+func TestHolderThatLostItsLeaseRefusesNobody(t *testing.T) {
+	f := newFleet(t, 1, true, nodetest.Options{Automine: true}, fast())
+	hash, err := f.sendBy(f.all[0], transfer(0, 1), "")
+	f.must(err)
+	f.chain.Mine()
+	f.chain.Mine()
+	f.waitFor("nothing left to write", func() bool { return f.state(hash) == store.Confirmed })
+	time.Sleep(accountAge) // the next request has the account asked for
+	f.chain.LieNonce(addr(0), 30, 30)
+	lease := f.steal(t)
+	sent := make(chan answerOf, 1)
+	go func() {
+		h, err := f.sendBy(f.all[0], transfer(0, 2), "")
+		sent <- answerOf{h, err}
+	}()
+	f.waitFor("the lie to be heard", func() bool { return f.chain.Calls("eth_getTransactionCount") > 1 && f.holder() == nil })
+	f.chain.TellTruth(addr(0))
+	f.must(f.db.ReleaseLease(context.Background(), lease))
+	a := <-sent
+	f.must(a.err)
+	f.waitFor("mined", func() bool { return f.values(0)[2] == 1 })
+}
+
 // No. 20: a holder that has nothing to write finds out too, and lets others know
 // by holding no more.
 func TestIdleHolderNoticesThatItsLeaseIsGone(t *testing.T) {

@@ -51,6 +51,7 @@ type submission struct {
 
 	// The sender's goroutine's own.
 	answered bool
+	refused  bool   // as soon as the next commit shows that the lease is ours
 	seq      uint64 // order of arrival
 	tries    int    // commits that failed with it
 }
@@ -200,6 +201,10 @@ func (s *sender) leave(sub *submission, hash common.Hash, err error) {
 // A transaction that others still wait for is not cancelled.
 func (s *sender) deadline(sub *submission) {
 	if sub.answered {
+		return
+	}
+	if sub.refused {
+		sub.finish(common.Hash{}, errStoreAway())
 		return
 	}
 	if i := slices.Index(s.subs, sub); i >= 0 {
