@@ -142,13 +142,23 @@ func byNonce(a, b Tx) int {
 // HighestNonce returns the highest nonce of a live row of the sender, and
 // whether there is one.
 func (db *DB) HighestNonce(ctx context.Context, sender string) (uint64, bool, error) {
+	return db.endNonce(ctx, "highest nonce of "+sender,
+		`SELECT nonce FROM tx WHERE sender = $1 AND live = 1 AND nonce IS NOT NULL ORDER BY nonce DESC LIMIT 1`, sender)
+}
+
+// LowestNonce is HighestNonce at the other end.
+func (db *DB) LowestNonce(ctx context.Context, sender string) (uint64, bool, error) {
+	return db.endNonce(ctx, "lowest nonce of "+sender,
+		`SELECT nonce FROM tx WHERE sender = $1 AND live = 1 AND nonce IS NOT NULL ORDER BY nonce LIMIT 1`, sender)
+}
+
+func (db *DB) endNonce(ctx context.Context, what, query, sender string) (uint64, bool, error) {
 	r, err := db.reader(ctx)
 	if err != nil {
 		return 0, false, err
 	}
 	scan := func(rows *sql.Rows) (n int64, err error) { return n, rows.Scan(&n) }
-	n, err := one(r, scan, "highest nonce of "+sender,
-		`SELECT nonce FROM tx WHERE sender = $1 AND live = 1 AND nonce IS NOT NULL ORDER BY nonce DESC LIMIT 1`, sender)
+	n, err := one(r, scan, what, query, sender)
 	if errors.Is(err, ErrNotFound) {
 		return 0, false, nil
 	}

@@ -155,7 +155,7 @@ func (s *sender) findBase(ctx context.Context, latest uint64, rows []store.Tx) e
 	if err != nil {
 		return err
 	}
-	s.base, s.believed = latest, !any && latest > 0
+	s.base = latest
 	if any {
 		s.base = min(latest, highest+1)
 	}
@@ -164,6 +164,13 @@ func (s *sender) findBase(ctx context.Context, latest uint64, rows []store.Tx) e
 			s.base = min(s.base, *row.Nonce)
 		}
 	}
+	lowest, _, err := s.m.db.LowestNonce(ctx, s.id)
+	if err != nil {
+		return err
+	}
+	// Nothing of ours below it is known to be mined: then it is but the node's word,
+	// also when the rows are read for the second time.
+	s.believed = s.base > 0 && (!any || lowest >= s.base) && s.row.ConfirmedHash == (common.Hash{})
 	if !any || highest+1 >= latest {
 		return nil
 	}

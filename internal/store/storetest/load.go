@@ -78,6 +78,9 @@ var loadTests = []test{
 			t.Fatalf("got %v, %v", any, err)
 		}
 		insert(t, db, newTx(), withNonce(newTx(), store.Confirmed, 0), withNonce(newTx(), store.Held, 7), withNonce(newTx(), store.Failed, 8))
+		if n, any, err := db.LowestNonce(t.Context(), sender); err != nil || !any || n != 0 {
+			t.Errorf("lowest nonce %d, %v, %v", n, any, err)
+		}
 		n, any, err := db.HighestNonce(t.Context(), sender)
 		if err != nil || !any || n != 7 {
 			t.Fatalf("got %d, %v, %v", n, any, err)
