@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keytest
+package keycheck
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -39,7 +38,7 @@ func randomDigest() (d [32]byte) {
 	return d
 }
 
-func (s *suite) concurrent(t *testing.T) {
+func (s *suite) concurrent(t T) {
 	keys := s.enabled(t)
 	const each = 4
 	errs := make(chan error, s.Concurrency*each)
@@ -62,7 +61,7 @@ func (s *suite) concurrent(t *testing.T) {
 			continue
 		}
 		if bad++; bad <= 5 {
-			t.Error(err)
+			t.Errorf("%v", err)
 		}
 	}
 	if bad > 0 {
@@ -70,7 +69,7 @@ func (s *suite) concurrent(t *testing.T) {
 	}
 }
 
-func (s *suite) signatures(t *testing.T) {
+func (s *suite) signatures(t T) {
 	keys := s.enabled(t)
 	for i := range s.Signatures {
 		if err := s.sign(t.Context(), keys[i%len(keys)], randomDigest()); err != nil {
@@ -82,7 +81,7 @@ func (s *suite) signatures(t *testing.T) {
 
 // A digest is 32 opaque bytes: it may be more than the group order, and its
 // leading zero bytes count.
-func (s *suite) edgeDigests(t *testing.T) {
+func (s *suite) edgeDigests(t T) {
 	k := s.enabled(t)[0]
 	digests := [][32]byte{
 		{31: 1},
@@ -92,14 +91,14 @@ func (s *suite) edgeDigests(t *testing.T) {
 	}
 	for _, d := range digests {
 		if err := s.sign(t.Context(), k, d); err != nil {
-			t.Error(err)
+			t.Errorf("%v", err)
 		}
 	}
 }
 
-func (s *suite) disabled(t *testing.T) {
+func (s *suite) disabled(t T) {
 	if len(s.Disabled) == 0 {
-		t.Log("not tested: the fixture declares no disabled key")
+		t.NotTested("no disabled key was named")
 		return
 	}
 	keys, _, _ := s.list(t)
@@ -117,7 +116,7 @@ func (s *suite) disabled(t *testing.T) {
 }
 
 // await lists until the address is there, or is gone.
-func (s *suite) await(t *testing.T, address common.Address, there bool) key.Key {
+func (s *suite) await(t T, address common.Address, there bool) key.Key {
 	t.Helper()
 	for deadline := time.Now().Add(s.Refresh); ; time.Sleep(20 * time.Millisecond) {
 		keys, _, _ := s.list(t)
@@ -134,9 +133,9 @@ func (s *suite) await(t *testing.T, address common.Address, there bool) key.Key 
 	}
 }
 
-func (s *suite) changes(t *testing.T) {
+func (s *suite) changes(t T) {
 	if s.Add == nil {
-		t.Log("not tested: the fixture cannot add a key")
+		t.NotTested("keys that appear and vanish: the suite cannot change this store")
 		return
 	}
 	before := s.enabled(t)
@@ -145,10 +144,10 @@ func (s *suite) changes(t *testing.T) {
 		t.Errorf("the new key %s has the ref %q of another", added.Address, added.Ref)
 	}
 	if err := s.sign(t.Context(), added, randomDigest()); err != nil {
-		t.Error(err)
+		t.Errorf("%v", err)
 	}
 	if s.Remove == nil {
-		t.Log("removal not tested: the fixture cannot remove a key")
+		t.NotTested("keys that vanish: the suite cannot remove one")
 		return
 	}
 	s.Remove(t, added.Address)
@@ -158,14 +157,14 @@ func (s *suite) changes(t *testing.T) {
 	}
 }
 
-func (s *suite) create(t *testing.T) {
+func (s *suite) create(t T) {
 	if s.CreateName == "" {
-		t.Log("not tested: the fixture declares no creation")
+		t.NotTested("creation: no name for a key was given")
 		return
 	}
-	creator, ok := s.Backend.(key.Creator)
+	creator, ok := key.Capability[key.Creator](s.Backend)
 	if !ok {
-		t.Fatalf("%T is no key.Creator, but the fixture declares creation", s.Backend)
+		t.Fatalf("%T is no key.Creator, but a name for a key was given", s.Backend)
 	}
 	made, err := creator.Create(s.ctx(t), s.CreateName, nil)
 	if err != nil {
@@ -176,11 +175,11 @@ func (s *suite) create(t *testing.T) {
 		t.Errorf("created %+v, listed as %+v", made, listed)
 	}
 	if err := s.sign(t.Context(), made, randomDigest()); err != nil {
-		t.Error(err)
+		t.Errorf("%v", err)
 	}
 }
 
-func (s *suite) closing(t *testing.T) {
+func (s *suite) closing(t T) {
 	ref := s.enabled(t)[0].Ref
 	s.closed = true
 	if err := s.Backend.Close(); err != nil {
@@ -188,10 +187,10 @@ func (s *suite) closing(t *testing.T) {
 	}
 	begin := time.Now()
 	if _, err := s.Backend.SignDigest(s.ctx(t), ref, [32]byte{1}); err == nil {
-		t.Error("a closed backend signed")
+		t.Errorf("a closed backend signed")
 	}
 	if err := s.Backend.Health(s.ctx(t)); err == nil {
-		t.Error("a closed backend says it is healthy")
+		t.Errorf("a closed backend says it is healthy")
 	}
 	if took := time.Since(begin); took > s.Prompt {
 		t.Errorf("the refusals took %s, want at most %s", took, s.Prompt)

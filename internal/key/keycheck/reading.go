@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keytest
+package keycheck
 
 import (
 	"context"
 	"errors"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -14,7 +13,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/key"
 )
 
-func (s *suite) listing(t *testing.T) {
+func (s *suite) listing(t T) {
 	keys, problems, pages := s.list(t)
 	if pages < s.MinPages {
 		t.Errorf("listing took %d pages, want at least %d", pages, s.MinPages)
@@ -51,7 +50,7 @@ func (s *suite) listing(t *testing.T) {
 	t.Logf("%d keys, %d enabled, %d problems, %d pages", len(keys), enabled, len(problems), pages)
 }
 
-func (s *suite) wellFormed(t *testing.T) {
+func (s *suite) wellFormed(t T) {
 	keys, problems, _ := s.list(t)
 	for _, k := range keys {
 		if k.Ref == "" || k.Name == "" || k.Address == (common.Address{}) {
@@ -74,7 +73,7 @@ func (s *suite) wellFormed(t *testing.T) {
 	}
 }
 
-func (s *suite) stable(t *testing.T) {
+func (s *suite) stable(t T) {
 	first, second := s.enabled(t), s.enabled(t)
 	refs := func(keys []key.Key) map[key.Ref]common.Address {
 		m := map[key.Ref]common.Address{}
@@ -94,7 +93,7 @@ func (s *suite) stable(t *testing.T) {
 	}
 }
 
-func (s *suite) publicKeys(t *testing.T) {
+func (s *suite) publicKeys(t T) {
 	for _, k := range s.enabled(t) {
 		pub, err := s.Backend.PublicKey(s.ctx(t), k.Ref)
 		if err != nil {
@@ -107,7 +106,7 @@ func (s *suite) publicKeys(t *testing.T) {
 	}
 }
 
-func (s *suite) unknown(t *testing.T) {
+func (s *suite) unknown(t T) {
 	for _, ref := range []key.Ref{s.Unknown, ""} {
 		if _, err := s.Backend.PublicKey(s.ctx(t), ref); !errors.Is(err, key.ErrNotFound) {
 			t.Errorf("public key of %q: error %v, want key.ErrNotFound", ref, err)
@@ -125,7 +124,7 @@ func (s *suite) unknown(t *testing.T) {
 	}
 }
 
-func (s *suite) cancelled(t *testing.T) {
+func (s *suite) cancelled(t T) {
 	ref := s.enabled(t)[0].Ref
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -152,7 +151,7 @@ func (s *suite) cancelled(t *testing.T) {
 	}
 }
 
-func (s *suite) healthy(t *testing.T) {
+func (s *suite) healthy(t T) {
 	if err := s.Backend.Health(s.ctx(t)); err != nil {
 		t.Errorf("health: %v", err)
 	}
