@@ -50,6 +50,8 @@ type Registry struct {
 	events       *prometheus.CounterVec
 	senders      *senders
 
+	backends *backends
+
 	nodes      *nodes
 	nodeHead   *prometheus.GaugeVec
 	nodeHeadAt *prometheus.GaugeVec
@@ -111,6 +113,8 @@ func New(build Build) *Registry {
 		events:       counter("transaction_events_total", "What happened to transactions and senders.", "wallet", "kind"),
 		senders:      newSenders(namespace),
 
+		backends: newBackends(namespace),
+
 		nodes:      newNodes(namespace),
 		nodeHead:   gauge("node_head_block", "Number of the newest block that the node has shown.", "wallet"),
 		nodeHeadAt: gauge("node_head_seen_timestamp_seconds", "When the node last showed a new block, as Unix time.", "wallet"),
@@ -131,7 +135,7 @@ func New(build Build) *Registry {
 		wallets: newBounded(maxWallets),
 		methods: newBounded(maxMethods),
 	}
-	registry.MustRegister(r.senders, r.nodes, collectors.NewGoCollector(),
+	registry.MustRegister(r.senders, r.backends, r.nodes, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	gauge("build_info", "1, with the program's version in its labels.", "version", "revision", "goversion").
 		WithLabelValues(build.Version, build.Revision, runtime.Version()).Set(1)

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/rpc"
 	"github.com/hsmsigner/hsmsigner/internal/txmgr"
@@ -81,6 +82,13 @@ func everything(r *Registry) {
 	r.WatchEndpoints("treasury", func() []node.EndpointStatus {
 		return []node.EndpointStatus{{Name: "node-1", Active: true, Healthy: true, Head: 77}, {Name: "node-2", Head: 70, Lag: 7}}
 	})
+	r.WatchBackend("treasury", func() wallet.Status {
+		return wallet.Status{
+			Breaker: wallet.BreakerHalfOpen, Latency: 30 * time.Millisecond, Waiting: 12, InFlight: 3, LastSuccess: time.Unix(1000, 0),
+			Quota:     key.QuotaState{Rate: 95, Share: 190, Paused: 2 * time.Second, Throttled: 8},
+			Discovery: wallet.Progress{Running: true, Keys: 700, Problems: 1, Finished: time.Unix(900, 0), Took: 5 * time.Second},
+		}
+	})
 	r.Commit(4, 2*time.Millisecond)
 	r.Webhooks().Delivered("treasury/shop", time.Second)
 	r.Webhooks().Failed("treasury/shop", "timeout")
@@ -117,6 +125,19 @@ func TestEverythingObservedIsShown(t *testing.T) {
 		`hsmsigner_transactions_in_flight{wallet="treasury"} 14`,
 		`hsmsigner_nonce_window_used{wallet="treasury"} 12`,
 		`hsmsigner_nonce_window_limit{wallet="treasury"} 64`,
+		`hsmsigner_backend_held_back{wallet="treasury"} 1`,
+		`hsmsigner_backend_latency_seconds{wallet="treasury"} 0.03`,
+		`hsmsigner_backend_waiting{wallet="treasury"} 12`,
+		`hsmsigner_backend_calls_in_flight{wallet="treasury"} 3`,
+		`hsmsigner_backend_rate{wallet="treasury"} 95`,
+		`hsmsigner_backend_rate_share{wallet="treasury"} 190`,
+		`hsmsigner_backend_paused_seconds{wallet="treasury"} 2`,
+		`hsmsigner_backend_throttled_total{wallet="treasury"} 8`,
+		`hsmsigner_backend_last_success_timestamp_seconds{wallet="treasury"} 1000`,
+		`hsmsigner_discovery_running{wallet="treasury"} 1`,
+		`hsmsigner_discovery_keys{wallet="treasury"} 700`,
+		`hsmsigner_discovery_last_success_timestamp_seconds{wallet="treasury"} 900`,
+		`hsmsigner_discovery_seconds{wallet="treasury"} 5`,
 		`hsmsigner_node_head_block{wallet="treasury"} 77`,
 		`hsmsigner_node_errors_total{wallet="treasury"} 1`,
 		`hsmsigner_node_up{wallet="treasury"} 1`,

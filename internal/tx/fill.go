@@ -88,7 +88,7 @@ func fillExecutionFee(ctx context.Context, c Chain, a *Args, kind int, lim Limit
 	}
 	if kind == undecided {
 		switch {
-		case london:
+		case london && !lim.Legacy:
 			kind = types.DynamicFeeTxType
 		case a.AccessList != nil:
 			kind = types.AccessListTxType

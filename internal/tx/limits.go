@@ -12,6 +12,9 @@ import (
 
 // Limits are the most that a transaction may cost. Nil or zero means no limit.
 type Limits struct {
+	// Legacy fills in a gas price where the caller leaves the kind of transaction
+	// open, also on a chain with a base fee: for a signer that signs nothing newer.
+	Legacy bool
 	// EstimateTransfers asks the node what a plain transfer needs, on chains
 	// that charge for its data in gas, where 21,000 are not enough.
 	EstimateTransfers bool

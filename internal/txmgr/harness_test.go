@@ -117,7 +117,8 @@ type rig struct {
 	chain     *nodetest.Chain
 	hsm       *hsm
 	set       Settings
-	endpoints []node.Endpoint // nil: the chain's first
+	endpoints []node.Endpoint    // nil: the chain's first
+	backend   func() key.Backend // nil: hsm
 
 	db     *store.DB
 	node   *node.Client
@@ -170,8 +171,12 @@ func (r *rig) start() {
 	}
 	r.node, err = node.New(cfg)
 	r.must(err)
+	var backend key.Backend = r.hsm
+	if r.backend != nil {
+		backend = r.backend()
+	}
 	r.wallet, err = wallet.Open(ctx, wallet.Config{
-		Name: "main", ChainID: big.NewInt(1337), Backend: r.hsm, Policy: policy.AllowAll{}, Log: r.db,
+		Name: "main", ChainID: big.NewInt(1337), Backend: backend, Policy: policy.AllowAll{}, Log: r.db,
 		Snapshots: r.db, Logger: r.logger(), SignTimeout: 5 * time.Second,
 	})
 	r.must(err)

@@ -200,6 +200,8 @@ func (m *Manager) Bind(b Binding) *Wallet {
 		m: m, name: b.Name, keys: b.Keys, node: b.Node, membership: b.Membership,
 		chainID: new(big.Int).SetUint64(b.ChainID), set: b.Settings.withDefaults(),
 	}
+	// What is filled in, self-transfers too, has to be something that can be signed.
+	w.set.Limits.Legacy = b.Keys.LegacyOnly()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.chains[b.Node]

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
@@ -19,53 +18,55 @@ const (
 	maxBackoff   = 2 * time.Second
 	// A caller without a deadline gets this many call timeouts in all.
 	callsWithoutDeadline = 3
+	// So many callers may wait for a free slot of the limiter.
+	maxQueue = 16384
 )
 
-// pause holds back every call of a wallet after its backend asked for fewer:
-// a quota is shared by all keys, so one throttled call speaks for all.
-type pause struct{ until atomic.Int64 } // Unix time, ns
-
-func (p *pause) extend(until time.Time) {
-	for {
-		old := p.until.Load()
-		if until.UnixNano() <= old || p.until.CompareAndSwap(old, until.UnixNano()) {
-			return
-		}
-	}
-}
-
-func (p *pause) remaining() time.Duration {
-	return time.Until(time.Unix(0, p.until.Load()))
-}
+// call makes one signing call to the backend.
+type call func(ctx context.Context) (key.Signature, error)
 
 // askBackend gets a signature, asking again as long as the failure may pass by
 // itself and the deadline leaves room. A digest signed twice because a reply
 // was lost does no harm: only the signature that is returned is used. asked
 // says whether the backend was called at all.
-func (w *Wallet) askBackend(ctx context.Context, ref key.Ref, digest [32]byte) (sig key.Signature, asked bool, err error) {
+//
+// The way to a call is always the same: past the breaker, then a turn at the
+// quota, then a slot. The quota knows of every throttled reply and holds back
+// all callers as long as the backend wants; whoever has to ask again keeps his
+// place in its queue. While the breaker is open a patient caller waits until his
+// deadline, others are refused at once.
+func (w *Wallet) askBackend(ctx context.Context, patient bool, ask call) (sig key.Signature, asked bool, err error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callsWithoutDeadline*w.cfg.SignTimeout)
 		defer cancel()
 	}
+	w.waiting.Add(1)
+	defer w.waiting.Add(-1)
+	came := time.Now()
 	backoff := firstBackoff
+	var last error // what the backend said when it was asked
 	for {
-		if err := w.takeSlot(ctx); err != nil {
+		if err := w.admit(ctx, came, asked, patient); err != nil {
+			if last != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrClosed) {
+				err = last // this says more than "timeout" would
+			}
 			return key.Signature{}, asked, err
 		}
 		asked = true
-		sig, err := w.callBackend(ctx, ref, digest)
+		sig, err := w.callBackend(ctx, ask)
 		if err == nil || !key.Transient(err) || ctx.Err() != nil {
 			return sig, asked, err
 		}
+		last = err
 		delay := backoff/2 + rand.N(backoff/2+1)
 		var throttled *key.ThrottledError
+		needed := delay
 		if errors.As(err, &throttled) {
-			delay += throttled.RetryAfter
-			w.pause.extend(time.Now().Add(delay))
+			needed = max(needed, w.quota.State().Paused)
 		}
-		if deadline, _ := ctx.Deadline(); time.Until(deadline) <= delay {
-			return key.Signature{}, asked, err // this says more than "timeout" would
+		if deadline, _ := ctx.Deadline(); time.Until(deadline) <= needed {
+			return key.Signature{}, asked, err
 		}
 		if sleep(ctx, delay) != nil {
 			return key.Signature{}, asked, err
@@ -75,10 +76,12 @@ func (w *Wallet) askBackend(ctx context.Context, ref key.Ref, digest [32]byte) (
 }
 
 // callBackend makes one call in a slot that the caller has taken.
-func (w *Wallet) callBackend(ctx context.Context, ref key.Ref, digest [32]byte) (key.Signature, error) {
+func (w *Wallet) callBackend(caller context.Context, ask call) (key.Signature, error) {
 	started := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.SignTimeout)
+	ctx, cancel := context.WithTimeout(caller, w.cfg.SignTimeout)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer w.suspectLater(started, giveUp)()
 	sig, err := guarded(ctx, func(ctx context.Context) (key.Signature, error) {
 		// The slot belongs to the call, not to its caller: a backend that
 		// ignores ctx keeps its slot, so the limit holds.
@@ -86,8 +89,12 @@ func (w *Wallet) callBackend(ctx context.Context, ref key.Ref, digest [32]byte) 
 		if err := faultpoint.Error(faultpoint.Sign); err != nil {
 			return key.Signature{}, injected(err)
 		}
-		return w.cfg.Backend.SignDigest(ctx, ref, digest)
+		return ask(ctx)
 	})
+	if err != nil && errors.Is(context.Cause(ctx), errOvertaken) {
+		err = errOvertaken
+	}
+	w.learn(started, caller.Err() != nil, err)
 	outcome := "ok"
 	if err != nil {
 		outcome = backendError(err).Kind
@@ -96,35 +103,140 @@ func (w *Wallet) callBackend(ctx context.Context, ref key.Ref, digest [32]byte) 
 	return sig, err
 }
 
-// takeSlot waits for a free slot of the limiter, outside any pause.
-func (w *Wallet) takeSlot(ctx context.Context) error {
+// errOvertaken ends a call that hangs while others are answered.
+var errOvertaken = fmt.Errorf("no answer, while calls made later had theirs: %w", key.ErrUnavailable)
+
+// suspectLater gives a call up that hangs although the backend is there. stop
+// frees what it holds.
+func (w *Wallet) suspectLater(started time.Time, giveUp context.CancelCauseFunc) (stop func()) {
+	patience := max(hangAfter, 4*w.stats.latency())
+	if patience >= w.cfg.SignTimeout {
+		return func() { giveUp(nil) }
+	}
+	s := &suspect{started: started, giveUp: func() { giveUp(errOvertaken) }}
+	timer := time.AfterFunc(patience, func() { w.breaker.suspect(s) })
+	return func() {
+		if !timer.Stop() {
+			w.breaker.clear(s)
+		}
+		giveUp(nil)
+	}
+}
+
+// learn tells quota, breaker and statistics what became of a call. gone says
+// that its caller waits no longer.
+func (w *Wallet) learn(started time.Time, gone bool, err error) {
+	took := time.Since(started)
+	w.quota.Answered(err)
+	timeout := errors.Is(err, context.DeadlineExceeded)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return // the caller's doing
+	case gone && !definite(err) && took < w.cfg.SignTimeout/5:
+		return // the caller was in a hurry, which shows nothing of the backend
+	case timeout, errors.Is(err, key.ErrUnavailable):
+		w.breaker.failed(started, timeout, err)
+	case definite(err):
+		w.breaker.answered(started)
+	}
+	w.stats.call(took, err)
+}
+
+// definite reports whether the backend has answered, and so is there. An error
+// that no adapter has a name for may be anything.
+func definite(err error) bool {
+	var throttled *key.ThrottledError
+	if err == nil || errors.As(err, &throttled) {
+		return true
+	}
+	for _, answer := range []error{key.ErrNotFound, key.ErrDisabled, key.ErrDenied, key.ErrBadResponse, key.ErrUnsupported} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
+// admit waits until a call may be made, and returns with a slot taken. again
+// says that the caller has made a call before. Closing the wallet ends the wait.
+func (w *Wallet) admit(ctx context.Context, came time.Time, again, patient bool) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.life, cancel)()
 	for {
-		if d := w.pause.remaining(); d > 0 {
-			if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
-				return fmt.Errorf("wait until the backend takes requests again: %w", &key.ThrottledError{RetryAfter: d})
-			}
-			// Those who waited must not all wake at one instant.
-			if err := sleep(ctx, d+rand.N(firstBackoff)); err != nil {
-				return fmt.Errorf("wait until the backend takes requests again: %w", err)
-			}
-		}
-		select {
-		case w.slots <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for a free slot: %w", ctx.Err())
-		case <-w.closing:
-			return ErrClosed
-		}
-		select {
-		case <-w.closing:
-			<-w.slots
-			return ErrClosed
-		default:
-		}
-		if w.pause.remaining() <= 0 {
+		err := w.admitOnce(waiting, came, again, patient)
+		switch {
+		case err == nil:
 			return nil
+		case w.life.Err() != nil && ctx.Err() == nil:
+			return ErrClosed
+		case !errors.Is(err, errOpened):
+			return err
 		}
-		<-w.slots // throttled while this one waited
+		again = true
+	}
+}
+
+// errOpened says that the breaker has opened while a caller waited.
+var errOpened = errors.New("the backend is away")
+
+func (w *Wallet) admitOnce(ctx context.Context, came time.Time, again, patient bool) error {
+	probe, err := w.breaker.pass(ctx, patient)
+	if err != nil {
+		return err
+	}
+	if again {
+		err = w.quota.WaitAgain(ctx, came)
+	} else {
+		err = w.quota.Wait(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.takeSlot(ctx, came); err != nil {
+		return err
+	}
+	if !probe && w.breaker.isOpen() {
+		<-w.slots
+		w.quota.GiveBack()
+		return errOpened
+	}
+	return nil
+}
+
+// takeSlot waits for a free slot of the limiter. A turn at the quota is for now:
+// if the slots are what there is too little of, it is given back, and another is
+// waited for with the slot in hand.
+func (w *Wallet) takeSlot(ctx context.Context, came time.Time) error {
+	select {
+	case w.slots <- struct{}{}:
+	default:
+		w.quota.GiveBack()
+		if err := w.waitForSlot(ctx); err != nil {
+			return err
+		}
+		if err := w.quota.WaitAgain(ctx, came); err != nil {
+			<-w.slots
+			return err
+		}
+	}
+	if w.life.Err() != nil {
+		<-w.slots
+		return ErrClosed
+	}
+	return nil
+}
+
+func (w *Wallet) waitForSlot(ctx context.Context) error {
+	defer w.queued.Add(-1)
+	if w.queued.Add(1) > maxQueue {
+		return fmt.Errorf("%d calls wait for a free slot: %w", maxQueue, &key.ThrottledError{})
+	}
+	select {
+	case w.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a free slot: %w", ctx.Err())
 	}
 }
 

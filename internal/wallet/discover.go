@@ -4,7 +4,9 @@ package wallet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -16,19 +18,32 @@ import (
 )
 
 const (
-	pageTimeout = 2 * time.Minute // of one page; some backends need a call per key for it
-	maxPages    = 100_000         // a backend that never ends its list is broken
+	// pagePatience is how long a page may take without a sign of life. A backend
+	// that waits at its quota, or is let through it, gives one: some need a
+	// call for each key of a page, and an hour for all where five a second are
+	// allowed.
+	pagePatience = 2 * time.Minute
+	pageTries    = 5       // for a page behind the first; all before it would have to be read again
+	maxPages     = 100_000 // a backend that never ends its list is broken
 )
 
 // discover lists the backend's keys, merges them with what was known,
 // publishes and stores the result.
-func (w *Wallet) discover(ctx context.Context) (Report, error) {
+func (w *Wallet) discover(ctx context.Context) (report Report, err error) {
+	w.going.begin()
+	stop := w.report()
+	defer func() {
+		stop()
+		w.going.end(err)
+	}()
 	found, problems, err := w.list(ctx)
 	if err != nil {
 		w.cfg.Observer.BackendUp(w.cfg.Name, false)
 		return Report{}, fmt.Errorf("wallet %s: list keys: %w", w.cfg.Name, err)
 	}
-	w.cfg.Observer.BackendUp(w.cfg.Name, true)
+	if !w.breaker.isOpen() { // a backend may list keys and sign nothing
+		w.cfg.Observer.BackendUp(w.cfg.Name, true)
+	}
 	accounts, report := w.merge(found)
 	report.Problems = problems
 	w.publish(newSnapshot(accounts))
@@ -43,9 +58,20 @@ func (w *Wallet) discover(ctx context.Context) (Report, error) {
 	if err := w.cfg.Snapshots.SaveAccounts(ctx, w.cfg.Name, rows); err != nil {
 		return report, fmt.Errorf("wallet %s: store accounts: %w", w.cfg.Name, err)
 	}
-	w.cfg.Logger.Debug("account discovery done", "found", report.Found,
-		"added", report.Added, "missing", report.Missing, "problems", len(problems))
+	w.logDone(report)
 	return report, nil
+}
+
+// logDone says what a discovery came to, loudly if it took its time or changed
+// anything.
+func (w *Wallet) logDone(r Report) {
+	p := w.Progress()
+	level, took := slog.LevelDebug, time.Since(p.Started)
+	if took >= progressInterval || r.Added > 0 {
+		level = slog.LevelInfo
+	}
+	w.cfg.Logger.Log(context.Background(), level, "account discovery done", "found", r.Found, "added", r.Added,
+		"missing", r.Missing, "problems", len(r.Problems), "pages", p.Pages, "took", took.Round(time.Millisecond))
 }
 
 // list reads every page. A failure anywhere spoils the whole: half a list
@@ -82,13 +108,57 @@ func (w *Wallet) list(ctx context.Context) (map[common.Address]Account, []key.Pr
 	return nil, nil, backendError(fmt.Errorf("more than %d pages: %w", maxPages, key.ErrBadResponse))
 }
 
+// page reads one page, again if it fails for a reason that may pass by itself.
 func (w *Wallet) page(ctx context.Context, cursor string) (key.Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
-	defer cancel()
-	return guarded(ctx, func(ctx context.Context) (key.Page, error) {
+	for try := 1; ; try++ {
+		page, err := w.readPage(ctx, cursor)
+		if err == nil {
+			w.going.read(page)
+			return page, nil
+		}
+		if cursor == "" || try == pageTries || !key.Transient(err) {
+			return page, err
+		}
+		pause := firstRetry << (try - 1)
+		var throttled *key.ThrottledError
+		if errors.As(err, &throttled) {
+			pause = max(pause, min(throttled.RetryAfter, pagePatience))
+		}
+		w.cfg.Logger.Warn("a page of the account discovery failed, trying again", "err", err, "in", pause)
+		if sleep(ctx, pause) != nil {
+			return page, err
+		}
+	}
+}
+
+func (w *Wallet) readPage(ctx context.Context, cursor string) (key.Page, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ctx, watch := key.NewWatch(ctx)
+	w.going.reading(watch)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for wait := pagePatience; wait > 0; wait = pagePatience - watch.Idle() {
+			select {
+			case <-time.After(wait):
+			case <-done:
+				return
+			}
+		}
+		cancel(errHung)
+	}()
+	page, err := guarded(ctx, func(ctx context.Context) (key.Page, error) {
 		return w.cfg.Backend.Keys(ctx, cursor)
 	})
+	if err != nil && errors.Is(context.Cause(ctx), errHung) {
+		return page, errHung
+	}
+	return page, err
 }
+
+// errHung ends the reading of a page. It is a timeout to everybody else.
+var errHung = fmt.Errorf("no sign of life while a page of keys was read: %w", context.DeadlineExceeded)
 
 // admit adds a key to the accounts found so far, or says why it cannot.
 func admit(found map[common.Address]Account, k key.Key, now time.Time) (key.Problem, bool) {

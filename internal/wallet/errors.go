@@ -52,6 +52,7 @@ const (
 	KindNotFound    = "not found"
 	KindBadResponse = "bad response"
 	KindWrongKey    = "wrong key"
+	KindUnsupported = "unsupported" // this kind of backend never does it
 	KindTimeout     = "timeout"
 	KindCancelled   = "cancelled" // the caller went away
 )
@@ -93,6 +94,8 @@ func explain(kind string) string {
 		return "gave a bad response"
 	case KindWrongKey:
 		return "signed with another key than the account's; the signature was thrown away"
+	case KindUnsupported:
+		return "does not support this"
 	case KindTimeout:
 		return "did not answer in time"
 	case KindCancelled:
@@ -122,6 +125,8 @@ func backendError(err error) *BackendError {
 		kind = KindDisabled
 	case errors.Is(err, key.ErrNotFound):
 		kind = KindNotFound
+	case errors.Is(err, key.ErrUnsupported):
+		kind = KindUnsupported
 	case errors.Is(err, context.DeadlineExceeded):
 		kind = KindTimeout
 	case errors.Is(err, context.Canceled):

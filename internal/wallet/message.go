@@ -57,6 +57,9 @@ func (w *Wallet) SignTypedData(ctx context.Context, p auth.Principal, addr commo
 
 // signBytes does a job whose result is the bare signature.
 func (w *Wallet) signBytes(ctx context.Context, j job) ([]byte, error) {
+	if w.whole != nil {
+		return nil, errOnlyTransactions
+	}
 	var signature []byte
 	j.seal = func(sig secp.Signature) (common.Hash, error) {
 		signature = sig.Bytes()

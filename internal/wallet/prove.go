@@ -12,6 +12,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/secp"
+	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
 
 // provingDomain begins the preimage of every challenge.
@@ -20,12 +21,23 @@ const provingDomain = "hsmsigner proof of possession v1"
 // Prove has the backend sign a fresh challenge and checks that the signature
 // is by addr: a vault that merely lists an address cannot claim it (TXMGR
 // no. 23). The signature is thrown away. The caller remembers the result.
+//
+// A backend that signs no digests is given a transaction that carries the
+// challenge and that no chain will ever take. A backend that is away is waited
+// for until ctx ends, since a transaction waits for the proof.
 func (w *Wallet) Prove(ctx context.Context, addr common.Address) error {
 	challenge := w.challenge(addr)
+	var whole *wholeTx
+	if w.whole != nil {
+		whole = challengeTx(addr, challenge)
+		challenge = tx.Digest(whole.unsigned, whole.chainID)
+	}
 	_, err := w.sign(ctx, job{
 		principal: auth.System, address: addr, action: audit.ProvePossession,
 		digest:  challenge,
 		subject: challenge.Hex(),
+		whole:   whole,
+		patient: true,
 		exempt:  "allow: proof of possession", // nothing that leaves is signed
 		seal:    func(secp.Signature) (common.Hash, error) { return common.Hash{}, nil },
 	})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -13,6 +14,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/secp"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -33,6 +35,8 @@ type job struct {
 	intent    string          // id of an intent that is already committed; empty: sign writes one
 	request   *policy.Request // what policy judges; nil where no policy applies
 	exempt    string          // the verdict in place of the policy's, where request is nil
+	whole     *wholeTx        // what digest is of, for a backend that signs no digests; nil: it has to
+	patient   bool            // waits for a backend that is away, as long as the deadline allows
 	// seal makes and checks what will leave, and returns its hash (zero for a
 	// message). It runs before the outcome is recorded.
 	seal func(secp.Signature) (common.Hash, error)
@@ -101,8 +105,15 @@ func (w *Wallet) signJob(ctx context.Context, j job) (audit.Outcome, error) {
 }
 
 func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome *audit.Outcome) error {
-	raw, asked, err := w.askBackend(ctx, account.Ref, j.digest)
+	ask, err := w.call(account.Ref, j)
+	if err != nil {
+		return err
+	}
+	raw, asked, err := w.askBackend(ctx, j.patient, ask)
 	outcome.RequestID = raw.RequestID
+	if id := requestID(err); id != "" {
+		outcome.RequestID = id
+	}
 	if asked {
 		outcome.Digest = j.digest
 	}
@@ -117,23 +128,65 @@ func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome
 		outcome.Hash, err = j.seal(sig)
 	}
 	if err == nil {
+		if w.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+			w.cfg.Logger.Debug("signed", "address", j.address.Hex(), "action", string(j.action),
+				"intent", outcome.Intent, "request_id", outcome.RequestID)
+		}
 		return nil
 	}
 	failure := backendError(err)
-	if failure.Kind == KindWrongKey || failure.Kind == KindBadResponse {
-		w.cfg.Logger.Error("the key backend gave an answer that is no signature of the account; it was thrown away",
-			"address", j.address.Hex(), "ref", string(account.Ref),
-			"kind", failure.Kind, "request_id", raw.RequestID, "err", failure.err)
-	}
+	w.logFailure(account, j, *outcome, asked, failure)
 	return failure
 }
 
+// logFailure tells the operator why there is no signature. Callers who were not
+// even let through to the backend are many, and have nothing to add.
+func (w *Wallet) logFailure(account Account, j job, outcome audit.Outcome, asked bool, failure *BackendError) {
+	log := w.cfg.Logger.With("address", j.address.Hex(), "ref", string(account.Ref), "action", string(j.action),
+		"intent", outcome.Intent, "kind", failure.Kind, "request_id", outcome.RequestID, "err", failure.err)
+	switch {
+	case failure.Kind == KindWrongKey || failure.Kind == KindBadResponse:
+		log.Error("the key backend gave an answer that is no signature of the account; it was thrown away")
+	case !asked || failure.Kind == KindCancelled:
+		log.Debug("the key backend was not asked for a signature, or not waited for")
+	default:
+		log.Warn("the key backend gave no signature")
+	}
+}
+
+// call is how the backend is asked for the signature of a job.
+func (w *Wallet) call(ref key.Ref, j job) (call, error) {
+	if w.whole == nil {
+		return func(ctx context.Context) (key.Signature, error) {
+			return w.cfg.Backend.SignDigest(ctx, ref, j.digest)
+		}, nil
+	}
+	if j.whole == nil {
+		return nil, errOnlyTransactions
+	}
+	return func(ctx context.Context) (key.Signature, error) {
+		answer, err := w.whole.SignTransaction(ctx, ref, j.whole.chainID, j.whole.unsigned)
+		if err != nil {
+			return key.Signature{RequestID: answer.RequestID}, err
+		}
+		sig, err := j.whole.signatureIn(answer.Raw)
+		sig.RequestID = answer.RequestID
+		return sig, err
+	}, nil
+}
+
 // Judge asks the policy about something that is to be signed later. A refusal
-// is a [*policy.DeniedError], and a policy that reaches no verdict refuses.
+// is a [*policy.DeniedError], and a policy that reaches no verdict refuses. A
+// transaction that the backend could not sign is a [*RequestError].
 // Nothing is recorded: the caller writes the intent, with this verdict, in the
 // commit that it belongs to.
 func (w *Wallet) Judge(ctx context.Context, r policy.Request) (policy.Verdict, error) {
 	r.Wallet = w.cfg.Name
+	if r.Transaction != nil {
+		if err := w.signable(r.Transaction); err != nil {
+			return policy.Verdict{}, err
+		}
+	}
 	v, err := w.cfg.Policy.Judge(ctx, r)
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -39,13 +39,17 @@ func (w *Wallet) SignTransaction(ctx context.Context, p auth.Principal, addr com
 // tenant's verdict. The caller commits the outcome, on success together with
 // the signed bytes and before they leave; on an error its Error is set.
 //
+// A transaction was promised to be sent, so a backend that is away is waited for
+// until ctx ends; only then there is a [*BackendError]. Everything else that is to
+// be signed is refused with one as soon as the backend is known to be away.
+//
 // [audit.SendTransaction] and [audit.Repair] are the only actions.
 func (w *Wallet) SignAccepted(ctx context.Context, p auth.Principal, intentID string, action audit.Action, addr common.Address, unsigned *types.Transaction) (signed *types.Transaction, outcome audit.Outcome, err error) {
 	if err := w.checkAccepted(intentID, action, addr, unsigned); err != nil {
 		return nil, audit.Outcome{ID: store.NewID(), Intent: intentID, At: time.Now(), Error: err.Error()}, err
 	}
 	j, result := w.transactionJob(p, addr, action, unsigned)
-	j.intent = intentID
+	j.intent, j.patient = intentID, true
 	if action == audit.Repair {
 		j.request, j.exempt = nil, "allow: repair"
 	}
@@ -63,6 +67,7 @@ func (w *Wallet) transactionJob(p auth.Principal, addr common.Address, action au
 	signed := new(*types.Transaction)
 	return job{
 		principal: p, address: addr, action: action, digest: digest, subject: digest.Hex(),
+		whole: &wholeTx{unsigned: unsigned, chainID: w.ChainID()},
 		request: &policy.Request{
 			Principal: p, Wallet: w.cfg.Name, Account: addr, Action: action, Transaction: unsigned,
 		},
@@ -161,6 +166,9 @@ func (w *Wallet) checkUnsigned(t *types.Transaction) error {
 		}
 	default:
 		return &RequestError{fmt.Sprintf("transaction type %d is not supported", t.Type())}
+	}
+	if err := w.signable(t); err != nil {
+		return err
 	}
 	// An authorisation (EIP-7702) spends a nonce of the account that signed
 	// it, behind the transaction manager's back: TXMGR no. 18.

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/big"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,7 @@ type Observer interface {
 type Config struct {
 	Name      string        // unique in the deployment; stands in audit rows and metrics
 	ChainID   *big.Int      // the pinned chain; no transaction for another is signed
-	Backend   key.Backend   // closed by [Wallet.Close]
+	Backend   key.Backend   // with its quota, if it has one ([key.Limit]); closed by [Wallet.Close]
 	Policy    policy.Policy // required; [policy.AllowAll] where there are no rules
 	Log       audit.Log     // required
 	Snapshots Snapshots     // required
@@ -119,13 +120,20 @@ type Wallet struct {
 	problems atomic.Pointer[[]key.Problem]
 	ready    atomic.Bool
 
-	slots chan struct{} // one element for each signing call in progress
-	pause pause
+	quota   *key.Quota    // never nil; shared with whoever asks the same service
+	slots   chan struct{} // one element for each signing call in progress
+	queued  atomic.Int64  // callers who wait for a slot
+	waiting atomic.Int64  // callers who wait for a signature, for whatever reason
+	breaker *breaker
+	stats   stats
+	whole   key.TransactionSigner // nil: the backend signs digests
 
 	refresh refresher
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when no discovery runs any more
-	closing chan struct{} // closed when no signing call may begin any more
+	going   progress
+	life    context.Context // done when no signing call may begin any more
+	end     context.CancelFunc
 	close   func() error
 }
 
@@ -150,12 +158,17 @@ func Open(ctx context.Context, cfg Config) (*Wallet, error) {
 		}
 	}
 	w := &Wallet{
-		cfg:     cfg,
 		slots:   make(chan struct{}, cfg.Concurrency),
 		refresh: refresher{kick: make(chan struct{}, 1)},
 		stopped: make(chan struct{}),
-		closing: make(chan struct{}),
 	}
+	if cfg.Backend, w.quota = key.Unlimit(cfg.Backend); w.quota == nil {
+		w.quota = key.NewQuota(math.Inf(1))
+	}
+	w.cfg = cfg
+	w.whole, _ = cfg.Backend.(key.TransactionSigner)
+	w.breaker = &breaker{opened: w.lost, closed: w.regained}
+	w.life, w.end = context.WithCancel(context.WithoutCancel(ctx))
 	w.close = sync.OnceValue(w.shutDown)
 	w.publish(newSnapshot(accounts))
 	w.ready.Store(len(accounts) > 0)
@@ -214,15 +227,18 @@ func (w *Wallet) Ready() bool { return w.ready.Load() }
 // Health asks the backend whether it would sign now. An error is a
 // [*BackendError].
 func (w *Wallet) Health(ctx context.Context) error {
+	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.SignTimeout)
 	defer cancel()
 	_, err := guarded(ctx, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, w.cfg.Backend.Health(ctx)
 	})
+	w.stats.check(time.Since(started), err)
 	w.cfg.Observer.BackendUp(w.cfg.Name, err == nil)
 	if err != nil {
 		return backendError(err)
 	}
+	w.breaker.hint()
 	return nil
 }
 
@@ -232,7 +248,7 @@ func (w *Wallet) Health(ctx context.Context) error {
 func (w *Wallet) Close() error { return w.close() }
 
 func (w *Wallet) shutDown() error {
-	close(w.closing)
+	w.end()
 	w.stop()
 	<-w.stopped
 	patience := time.NewTimer(w.cfg.SignTimeout)
