@@ -19,7 +19,7 @@ FUZZTIME ?= 100000x
 FUZZ     ?= ./internal/...
 LINT     := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: demo build test lint fmt fuzz bench soak soak-steady clean need-go clients servers
+.PHONY: demo build test lint fmt fuzz bench soak soak-steady clean need-go clients servers vaultcore
 
 need-go:
 	@command -v $(GO) >/dev/null || { echo "HSM Signer is built with Go 1.26 or newer: https://go.dev/dl/" >&2; exit 1; }
@@ -48,10 +48,18 @@ servers:
 	done
 	command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || { echo "the tests behind a pooler need pgbouncer: apt-get install pgbouncer" >&2; exit 1; }
 	command -v strace >/dev/null || { echo "the tests of a failing disk need strace: apt-get install strace" >&2; exit 1; }
+	command -v softhsm2-util >/dev/null || { echo "the tests of PKCS#11 need SoftHSM: apt-get install softhsm2" >&2; exit 1; }
+	python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "the tests of AWS KMS need Python for moto: apt-get install python3 python3-venv" >&2; exit 1; }
+
+# The core of HashiCorp Vault, against which its adapter and our plugin are tested. A
+# module of its own: nothing of it gets into the product. The first build takes minutes
+# and stays in the build cache; the tests build it by themselves too.
+vaultcore: need-go
+	cd e2e/vaultcore && $(GO) build -o /dev/null .
 
 # The end-to-end tests build the programs without the race detector: they measure
 # and kill them. One summary counts both runs, and fails on a skipped test too.
-test: need-go clients servers
+test: need-go clients servers vaultcore
 	$(GO) vet ./...
 	$(GO) build -o bin/ ./tools/testsum
 	{ status=0

@@ -106,26 +106,21 @@ func accounts(ctx context.Context, c *config.Config, w config.Wallet, stderr io.
 }
 
 func accountsOfBackend(ctx context.Context, w config.Wallet, stderr io.Writer) ([]accountView, error) {
-	backend, _, err := openBackend(w.Details, slog.New(slog.DiscardHandler))
+	backend, err := openBackend(ctx, w.Details, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
 	defer backend.Close()
 	var views []accountView
-	for cursor := ""; ; {
-		page, err := backend.Keys(ctx, cursor)
-		if err != nil {
-			return nil, err
-		}
-		for _, problem := range page.Problems {
-			fmt.Fprintf(stderr, "warning: %s: %s: %s\n", w.Name, problem.Name, problem.Reason)
-		}
-		for _, k := range page.Keys {
-			views = append(views, accountView{w.Name, k.Address.Hex(), k.Name, string(k.State), string(k.Protection), k.Reason})
-		}
-		if page.Next == "" {
-			return views, nil
-		}
-		cursor = page.Next
+	keys, problems, err := listKeys(ctx, backend, stderr)
+	if err != nil {
+		return nil, err
 	}
+	for _, problem := range problems {
+		fmt.Fprintf(stderr, "warning: %s: %s: %s\n", w.Name, problem.Name, problem.Reason)
+	}
+	for _, k := range keys {
+		views = append(views, accountView{w.Name, k.Address.Hex(), k.Name, string(k.State), string(k.Protection), k.Reason})
+	}
+	return views, nil
 }

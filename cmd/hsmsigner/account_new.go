@@ -66,14 +66,14 @@ func (a *app) addAccount(cmd *cobra.Command, target keyTarget, add addKey) error
 	if err != nil {
 		return err
 	}
-	if w.Details.Provider != "keystore" {
-		return fmt.Errorf("wallet %s has the provider %s: keys are made there, not here", w.Name, w.Details.Provider)
+	if w.Details.Keystore == nil {
+		return fmt.Errorf("wallet %s has the provider %s: make its keys with hsmsigner key create or key import", w.Name, w.Details.Provider)
 	}
 	cost := keystore.StandardScrypt
 	if target.light {
 		cost = keystore.LightScrypt
 	}
-	path, address, err := addToKeystore(w.Details, cost, add)
+	path, address, err := addToKeystore(w.Details.Keystore, cost, add)
 	if err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ func (a *app) addAccount(cmd *cobra.Command, target keyTarget, add addKey) error
 
 // addToKeystore adds a key under the common password, or else under a random
 // one that is put beside the key file.
-func addToKeystore(d config.Details, cost keystore.ScryptParams, add addKey) (string, common.Address, error) {
-	password, err := d.UserSecret.Reveal()
+func addToKeystore(k *config.Keystore, cost keystore.ScryptParams, add addKey) (string, common.Address, error) {
+	password, err := k.Password.Reveal()
 	if err != nil {
 		return "", common.Address{}, fmt.Errorf("details.user_secret: %w", err)
 	}
@@ -93,7 +93,7 @@ func addToKeystore(d config.Details, cost keystore.ScryptParams, add addKey) (st
 	if own {
 		password = rand.Text()
 	}
-	path, address, err := add(d.Path, []byte(password), cost)
+	path, address, err := add(k.Path, []byte(password), cost)
 	if err != nil || !own {
 		return path, address, err
 	}

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -11,27 +14,90 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
 )
 
-// openBackend opens the key backend of a wallet: the one place that knows all
-// adapters. The caller closes it. The quota is nil if no limit is set.
-func openBackend(d config.Details, log *slog.Logger) (key.Backend, *key.Quota, error) {
-	switch d.Provider {
-	case "keystore":
-		c := keystore.Config{Path: d.Path, Logger: log}
-		if d.UserSecret.Set() {
-			c.Password = func() ([]byte, error) {
-				password, err := d.UserSecret.Reveal()
-				return []byte(password), err
-			}
-		}
-		store, err := keystore.Open(c)
-		if err != nil {
-			return nil, nil, err
-		}
-		if d.RateLimit <= 0 {
-			return store, nil, nil
-		}
-		quota := key.NewQuota(d.RateLimit)
-		return key.Limit(store, quota), quota, nil
-	}
-	return nil, nil, fmt.Errorf("provider %s is not built in this version", d.Provider)
+// openedBackend is a key backend with the quotas that it is asked within.
+type openedBackend struct {
+	key.Backend // keeps within signs
+	quotaPair
 }
+
+// share leaves this process one part in n of the quotas.
+func (b openedBackend) share(n int) {
+	b.signs.Share(n)
+	b.reads.Share(n)
+}
+
+// openBackend opens the key backend of a wallet: the one place that knows all
+// adapters. It asks nothing of the provider yet. The caller closes it.
+func openBackend(ctx context.Context, d config.Details, book quotaBook, log *slog.Logger) (openedBackend, error) {
+	var o openedBackend
+	var err error
+	switch {
+	case d.Keystore != nil:
+		o.quotaPair = book.limits(d, quotas{})
+		o.Backend, err = openKeystore(d.Keystore, log)
+	case d.Azure != nil:
+		o.quotaPair = book.limits(d, azureQuotas(d.Azure))
+		o.Backend, err = openAzure(ctx, d.Azure, o.reads, log)
+	case d.AWSKMS != nil:
+		o.quotaPair = book.limits(d, awsQuotas())
+		o.Backend, err = openAWS(ctx, d, o.reads, log)
+	case d.GCPKMS != nil:
+		o.quotaPair = book.limits(d, gcpQuotas())
+		o.Backend, err = openGCP(ctx, d.GCPKMS, o.signs, o.reads, log)
+	case d.Hashicorp != nil:
+		o.quotaPair = book.limits(d, hashicorpQuotas())
+		o.Backend, err = openHashicorp(ctx, d.Hashicorp, o.reads, log)
+	case d.PKCS11 != nil:
+		o.quotaPair = book.limits(d, pkcs11Quotas(d.PKCS11))
+		o.Backend, err = openPKCS11(ctx, d.PKCS11, o.reads, log)
+	default:
+		err = fmt.Errorf("provider %s is not built in this version", d.Provider)
+	}
+	if err != nil {
+		return openedBackend{}, err
+	}
+	if o.signs != nil {
+		o.Backend = key.Limit(o.Backend, o.signs)
+	}
+	return o, nil
+}
+
+func openKeystore(k *config.Keystore, log *slog.Logger) (key.Backend, error) {
+	c := keystore.Config{Path: k.Path, Logger: log}
+	if k.Password.Set() {
+		c.Password = func() ([]byte, error) {
+			password, err := k.Password.Reveal()
+			return []byte(password), err
+		}
+	}
+	return keystore.Open(c)
+}
+
+// revealer is a secret as adapters take it: read anew whenever it is needed.
+// Nil if it is not set.
+func revealer(s config.Secret) func() (string, error) {
+	if !s.Set() {
+		return nil
+	}
+	return s.Reveal
+}
+
+// moreRoots is the system's certificate authorities and those of pem; nil, which
+// means the system's, if there are none.
+func moreRoots(pem config.Secret) (*x509.CertPool, error) {
+	text, err := pem.Reveal()
+	if err != nil || text == "" {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a machine without any: what is given has to do
+	}
+	if !pool.AppendCertsFromPEM([]byte(text)) {
+		return nil, errors.New("ca_cert: no certificate in it")
+	}
+	return pool, nil
+}
+
+// errNoAdmin is a wallet whose config allows no command that changes keys.
+var errNoAdmin = errors.New("no admin credential: give one in details.admin, or name the backend by --provider and --set")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/control"
+	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -59,7 +60,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case is[*configError](err):
 		return exitConfig
-	case errors.Is(err, errNotFound), errors.Is(err, control.ErrNotFound), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, errNotFound), errors.Is(err, control.ErrNotFound), errors.Is(err, store.ErrNotFound), errors.Is(err, key.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, control.ErrNotRunning), errors.Is(err, store.ErrInUse):
 		return exitUnavailable

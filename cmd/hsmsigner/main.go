@@ -12,9 +12,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 )
 
 func main() {
+	// A PKCS#11 library runs in a process of its own: this one again.
+	if len(os.Args) == 2 && os.Args[1] == pkcs11.ChildArgument {
+		os.Exit(pkcs11.Child(os.Stdin, os.Stdout))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))

@@ -120,7 +120,6 @@ func fingerprint(c *config.Config) string {
 	sum := sha256.New()
 	for _, w := range c.Wallets {
 		w.Node.URL, w.Node.WSURL, w.Node.Headers = config.Secret{}, config.Secret{}, nil
-		w.Details.Path, w.Details.UserSecret = "", config.Secret{}
 		fmt.Fprintf(sum, "%s %d %s %d %d %s %s %s %s %s %s %d %v %v %v\n", w.Name, w.Node.ChainID, w.Node.Instance, w.Window, w.Confirmations,
 			w.SignTransaction, w.RawOwn, w.MaxFeePerGas, w.TxFeeCap, w.Expires, w.BumpAfter, w.FeeCeiling, w.Details.Include, w.Details.Exclude, w.Details.RequireHSM)
 	}

@@ -37,6 +37,8 @@ func TestCommandLine(t *testing.T) {
 			"seed":     seed,
 			"desk":     desk,
 			"waitfile": waitfile,
+			"rsakey":   rsakey,
+			"unwrap":   unwrap,
 		},
 	})
 }

@@ -32,7 +32,7 @@ type servedWallet struct {
 	node   *node.Client
 	keys   *keywallet.Wallet
 	bound  *txmgr.Wallet
-	quota  *key.Quota // nil: no limit is set
+	opened openedBackend
 }
 
 // openWallets opens the wallets of the config. Neither a node that does not
@@ -48,8 +48,9 @@ func openWallets(ctx context.Context, c *config.Config, db *store.DB, manager *t
 		}
 		return errors.Join(errs...)
 	}
+	book := quotaBook{}
 	for _, wc := range c.Wallets {
-		w, err := openWallet(ctx, wc, c.RPC, db, manager, registry, log.With("wallet", wc.Name))
+		w, err := openWallet(ctx, wc, c.RPC, book, db, manager, registry, log.With("wallet", wc.Name))
 		if err != nil {
 			return wallets, closeAll, fmt.Errorf("wallet %s: %w", wc.Name, err)
 		}
@@ -58,19 +59,19 @@ func openWallets(ctx context.Context, c *config.Config, db *store.DB, manager *t
 	return wallets, closeAll, nil
 }
 
-func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, db *store.DB, manager *txmgr.Manager, registry *metrics.Registry, log *slog.Logger) (*servedWallet, error) {
+func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, book quotaBook, db *store.DB, manager *txmgr.Manager, registry *metrics.Registry, log *slog.Logger) (*servedWallet, error) {
 	client, err := openNode(wc.Node, log)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	backend, quota, err := openBackend(wc.Details, log)
+	backend, err := openBackend(ctx, wc.Details, book, log)
 	if err != nil {
 		client.Close()
 		return nil, err
 	}
 	chainID := new(big.Int).SetUint64(wc.Node.ChainID)
 	keys, err := keywallet.Open(ctx, keywallet.Config{
-		Name: wc.Name, ChainID: chainID, Backend: backend, Policy: policy.AllowAll{}, Log: db, Snapshots: db,
+		Name: wc.Name, ChainID: chainID, Backend: backend.Backend, Policy: policy.AllowAll{}, Log: db, Snapshots: db,
 		Logger: log, Observer: registry, RefreshInterval: wc.Refresh, Concurrency: wc.Concurrency,
 		Include: wc.Details.Include, Exclude: wc.Details.Exclude, RequireHSM: wc.Details.RequireHSM,
 	})
@@ -78,6 +79,7 @@ func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, db *stor
 		client.Close()
 		return nil, errors.Join(err, backend.Close())
 	}
+	registry.WatchBackend(wc.Name, keys.Status)
 	registry.WatchNode(wc.Name, client.Stats)
 	registry.WatchEndpoints(wc.Name, client.Endpoints)
 	bound := manager.Bind(txmgr.Binding{
@@ -88,7 +90,7 @@ func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, db *stor
 			Expires: wc.Expires, SendTimeout: door.Timeout, RefuseRaw: wc.RawOwn == config.RawRefuse, Poll: wc.Node.Poll,
 		},
 	})
-	return &servedWallet{config: wc, node: client, keys: keys, bound: bound, quota: quota}, nil
+	return &servedWallet{config: wc, node: client, keys: keys, bound: bound, opened: backend}, nil
 }
 
 // bumpAfter is the setting as the manager takes it, where zero is the default.
@@ -112,9 +114,7 @@ func walletCalled(wallets []*servedWallet, name string) *servedWallet {
 // shareQuota divides what the backends allow among n replicas (TXMGR.md no. 25).
 func shareQuota(wallets []*servedWallet, n int) {
 	for _, w := range wallets {
-		if w.quota != nil {
-			w.quota.Share(n)
-		}
+		w.opened.share(n)
 	}
 }
 

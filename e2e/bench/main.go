@@ -27,6 +27,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 )
 
 func main() {
@@ -49,6 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		switch args[0] {
 		case "stub", "feed", "proxy": // what this program starts of itself
 			return child(ctx, args, stderr)
+		case pkcs11.ChildArgument: // what the backend of that name starts
+			return pkcs11.Child(os.Stdin, os.Stdout)
 		}
 	}
 	o, err := parse(args, stderr)
@@ -75,7 +79,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.StringVar(&o.json, "json", "", "also write the results to this `file`")
 	flags.StringVar(&o.dir, "dir", "", "`folder` for the databases; its disk is measured too (default: the system's temporary folder)")
 	flags.StringVar(&o.profile, "profile", "", "`folder` for processor and memory profiles of the daemon, which costs it some speed")
-	flags.BoolVar(&o.full, "full", false, "seed 10,000,000 stored transactions instead of 1,000,000; takes long, and 15 GB")
+	flags.BoolVar(&o.full, "full", false, "seed 10,000,000 stored transactions instead of 1,000,000, and let GCP list 10,000 keys instead of 1,000; takes long, and 15 GB")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement")
 	flags.Float64Var(&o.quiet, "quiet", 0, "run a round again, up to ten times, in which others used more than this `share` of the machine, such as 0.1")
 	seconds := flags.Float64("seconds", 2, "length of one round, `s`")

@@ -21,7 +21,7 @@ type Part struct {
 type Goal struct {
 	What  string  `json:"what"`
 	Got   float64 `json:"got"`
-	Least float64 `json:"least,omitempty"` // one of the two
+	Least float64 `json:"least,omitempty"` // one of the two; where both are 0, at most 0 is meant
 	Most  float64 `json:"most,omitempty"`
 	Unit  string  `json:"unit,omitempty"`
 	Met   bool    `json:"met"`
@@ -67,5 +67,6 @@ func parts() []runner {
 		{"rows", "few and many stored transactions, 100 addresses, 64 clients", rows},
 		{"memory", "idle WebSockets, many accounts, start", memory},
 		{"replicas", "three daemons on one PostgreSQL, 100 addresses, a backend of 40 ms that takes 16 at a time of each", replicas},
+		{"backends", "the adapters of the key providers beside the SDKs, discovery of 10,000 keys", backends},
 	}
 }

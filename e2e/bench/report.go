@@ -48,9 +48,9 @@ func (p *Part) write(out io.Writer) {
 		fmt.Fprintf(out, "  %s\n", n)
 	}
 	for _, g := range p.Goals {
-		met, bound := "met", fmt.Sprintf("at least %s", number(g.Least))
-		if g.Most != 0 {
-			bound = fmt.Sprintf("at most %s", number(g.Most))
+		met, bound := "met", fmt.Sprintf("at most %s", number(g.Most))
+		if g.Least != 0 {
+			bound = fmt.Sprintf("at least %s", number(g.Least))
 		}
 		if !g.Met {
 			met = "NOT MET"

@@ -18,6 +18,7 @@ type Options struct {
 	NodeURL string
 	ChainID uint64
 	Keys    Keys
+	Details string // the wallet's details as a YAML flow mapping, in place of a keystore with Keys
 	Window  int    // transactions in flight per sender; 0 leaves the daemon's default
 	Extra   string // YAML appended at the top level
 }
@@ -36,6 +37,9 @@ type Daemon struct {
 	bin    Binaries
 	config string
 }
+
+// Config is the path of the daemon's config file, for the command line.
+func (d *Daemon) Config() string { return d.config }
 
 // StartDaemon writes a config file, starts `hsmsigner serve` and waits for
 // /readyz.
@@ -64,7 +68,11 @@ func configFile(o Options, door, admin, dir string) string {
 	if o.Window > 0 {
 		fmt.Fprintf(&b, "    window: %d\n", o.Window)
 	}
-	fmt.Fprintf(&b, "    details: {provider: keystore, path: %q, user_secret: {file: %q}}\n", o.Keys.Dir, o.Keys.PasswordFile)
+	details := o.Details
+	if details == "" {
+		details = fmt.Sprintf("{provider: keystore, path: %q, user_secret: {file: %q}}", o.Keys.Dir, o.Keys.PasswordFile)
+	}
+	fmt.Fprintf(&b, "    details: %s\n", details)
 	return b.String() + o.Extra
 }
 

@@ -31,7 +31,8 @@ type Config struct {
 	RPC           RPC
 	Admin         Admin
 	Webhooks      Webhooks
-	Wallets       []Wallet // at least one; names are unique
+	Modules       map[string]Module // pkcs11_modules: libraries that wallets may name
+	Wallets       []Wallet          // at least one; names are unique
 }
 
 // Wallet finds a wallet by its name.
@@ -120,7 +121,7 @@ type Wallet struct {
 	Expires         time.Duration   // expires: an unsent transaction fails after this; default 10m
 	BumpAfter       time.Duration   // bump_after: a sent transaction that blocks pass over for this long gets higher fees; 0 for never; default 5m
 	FeeCeiling      int             // fee_ceiling: fees that the caller left to us may be raised to this multiple of the first; default 3
-	Concurrency     int             // concurrency: signatures asked of the backend at the same time; default 8
+	Concurrency     int             // concurrency: signatures asked of the backend at the same time; default 64, for pkcs11 its sessions, for a keystore 8
 	Refresh         time.Duration   // refresh: between discoveries of the backend's keys; default 1m
 	Webhooks        []Webhook       // webhooks: who is told what becomes of the transactions; default none
 }
@@ -168,17 +169,6 @@ type NodeEndpoint struct {
 	URL     Secret            // url: as Node.URL; an item of urls that is no mapping is this
 	WSURL   Secret            // ws_url: as Node.WSURL
 	Headers map[string]Secret // headers: as Node.Headers
-}
-
-// Details is the key backend of a wallet.
-type Details struct {
-	Provider   string   // provider: keystore
-	Path       string   // path: folder with Web3 Secret Storage v3 files
-	UserSecret Secret   // user_secret: password of all keys; without it, a .password file beside each key
-	Include    []string // include: only keys whose name or address fits one of these globs; default all
-	Exclude    []string // exclude: but none that fits one of these
-	RequireHSM bool     // require_hsm: refuse keys that are not in hardware
-	RateLimit  float64  // rate_limit: signatures per second; 0 for no limit (the default)
 }
 
 // Defaults that docs and tests name.

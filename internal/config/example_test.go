@@ -3,6 +3,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -47,7 +48,7 @@ func TestExampleStatesTheTrueDefaults(t *testing.T) {
 	got.RPC.Hosts, got.RPC.Origins, got.RPC.Methods = nil, nil, nil
 	w, p := &got.Wallets[0], plain.Wallets[0]
 	w.Node.WSURL, w.Node.Instance, w.Node.Headers = Secret{}, "", nil
-	w.Details.Path, w.Details.UserSecret, w.Details.Include, w.Details.Exclude = p.Details.Path, Secret{}, nil, nil
+	w.Details.Keystore, w.Details.Include, w.Details.Exclude = p.Details.Keystore, nil, nil
 	w.MaxFeePerGas, w.Webhooks = nil, nil
 	got.Webhooks.Allow, got.Webhooks.Deny = nil, nil
 	for _, part := range []struct {
@@ -66,7 +67,9 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A key that does not exist makes the reader list those that do.
-	probe := "x: 1\nlog: {x: 1}\nrpc: {x: 1, limits: {x: 1}}\nadmin: {x: 1}\nwallets: [{x: 1, node: {x: 1}, details: {provider: keystore, x: 1}, webhooks: [{x: 1}]}]\nwebhooks: {x: 1}\ndatabase: {url: x, x: 1}\nreplica: {x: 1}\nretention: {x: 1}\ntracing: {x: 1}\n"
+	// The providers' own keys, and those of their admin blocks, come from wallets
+	// that have nothing right.
+	probe := "x: 1\npkcs11_modules: {m: {x: 1}}\nlog: {x: 1}\nrpc: {x: 1, limits: {x: 1}}\nadmin: {x: 1}\nwallets: [{x: 1, node: {x: 1}, details: {provider: keystore, x: 1}, webhooks: [{x: 1}]}" + others() + "]\nwebhooks: {x: 1}\ndatabase: {url: x, x: 1}\nreplica: {x: 1}\nretention: {x: 1}\ntracing: {x: 1}\n"
 	_, _, err = Parse("config.yaml", []byte(probe))
 	sections := 0
 	for _, line := range strings.Split(err.Error(), "\n") {
@@ -81,8 +84,69 @@ func TestExampleShowsEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if sections != 14 {
-		t.Errorf("%d sections listed their keys, want 14:\n%v", sections, err)
+	if want := 15 + 2*(len(Providers())-1); sections != want {
+		t.Errorf("%d sections listed their keys, want %d:\n%v", sections, want, err)
+	}
+}
+
+// others are wallets of every provider but the keystore, each with a key that
+// does not exist.
+func others() string {
+	var b strings.Builder
+	for _, p := range Providers() {
+		if p != ProviderKeystore {
+			fmt.Fprintf(&b, ", {details: {provider: %s, x: 1, admin: {x: 1}}}", p)
+		}
+	}
+	return b.String()
+}
+
+func TestProvidersOfTheExampleAreValid(t *testing.T) {
+	data, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := string(data)
+	_, modules, ok := strings.Cut(whole, "# pkcs11_modules:\n")
+	if !ok {
+		t.Fatal("the example has no pkcs11_modules")
+	}
+	modules = "pkcs11_modules:\n" + strings.TrimPrefix(strings.ReplaceAll("\n"+modules, "\n# ", "\n"), "\n")
+	blocks := strings.Split(whole, "    # details:\n")[1:]
+	dir := folder(t)
+	if err := os.Mkdir(filepath.Join(dir, "secrets"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[string]string{
+		"pw": "azure azure.pem aws vault pin cloudhsm jwt", "cert.pem": "ca.pem client.pem", "key.pem": "client.key", "sa.json": "gcp.json",
+	} {
+		content, err := os.ReadFile(filepath.Join(dir, from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range strings.Fields(to) {
+			write(t, filepath.Join(dir, "secrets"), name, string(content), 0o600)
+		}
+	}
+	seen := map[Provider]bool{ProviderKeystore: true}
+	for _, block := range blocks {
+		var details strings.Builder
+		for line := range strings.Lines(block) {
+			if !strings.HasPrefix(line, "    #   ") {
+				break
+			}
+			details.WriteString("    " + strings.TrimPrefix(line, "    # "))
+		}
+		body := modules + "\nwallets:\n  - name: a\n    node: {url: http://127.0.0.1:8546, chain_id: 1337}\n    details:\n" + details.String()
+		c, _, err := Load(write(t, dir, "config.yaml", body, 0o600))
+		if err != nil {
+			t.Errorf("%v\n%s", err, body)
+			continue
+		}
+		seen[c.Wallets[0].Details.Provider] = true
+	}
+	if len(seen) != len(Providers()) {
+		t.Errorf("the example shows %v, want all of %v", seen, Providers())
 	}
 }
 

@@ -111,7 +111,9 @@ func (r *reader) config(v value) *Config {
 	field(o, "log", &c.Log, readLog)
 	field(o, "rpc", &c.RPC, readRPC)
 	field(o, "admin", &c.Admin, readAdmin)
-	field(o, "webhooks", &c.Webhooks, readWebhooks) // before the wallets, which look at it
+	field(o, "webhooks", &c.Webhooks, readWebhooks)     // before the wallets, which look at it
+	field(o, "pkcs11_modules", &c.Modules, readModules) // and this
+	r.modules = c.Modules
 	need(o, "wallets", &c.Wallets, list(readWallet))
 	field(o, "default_wallet", &c.DefaultWallet, matching(walletName, walletNameWant))
 	o.done()

@@ -27,6 +27,10 @@ func TestEveryMistakeIsReportedWithItsLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(archive.Files) < 60 {
 		t.Fatalf("%d cases, want at least 60", len(archive.Files))
 	}
@@ -41,7 +45,7 @@ func TestEveryMistakeIsReportedWithItsLine(t *testing.T) {
 			if c != nil {
 				t.Error("a config came with the error")
 			}
-			if got := err.Error(); got != want {
+			if got := strings.ReplaceAll(err.Error(), dir, "@DIR@"); got != want {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
 			for _, canary := range []string{"hunter2", "k3y"} {
@@ -75,7 +79,7 @@ func TestMinimalConfigHasTheDocumentedDefaults(t *testing.T) {
 				URL: NewSecret("http://127.0.0.1:8546"), ChainID: 1337,
 				Timeout: 10 * time.Second, MaxResponse: 32 << 20, Poll: time.Second,
 			},
-			Details: Details{Provider: "keystore", Path: filepath.Join(dir, "keys")},
+			Details: Details{Provider: ProviderKeystore, QuotaShare: DefaultQuotaShare, Keystore: &Keystore{Path: filepath.Join(dir, "keys")}},
 			Window:  64, Confirmations: 12, SignTransaction: SignObject, RawOwn: RawAdopt,
 			TxFeeCap: big.NewInt(1e18), Expires: 10 * time.Minute, Concurrency: 8,
 			Refresh: time.Minute, BumpAfter: 5 * time.Minute, FeeCeiling: 3,
@@ -128,6 +132,7 @@ wallets:
       include: ["ops-*"]
       exclude: ["0xdead*"]
       rate_limit: 2.5
+      quota_share: 0.5
     window: 8
     confirmations: 0
     sign_transaction: hex
@@ -181,8 +186,8 @@ tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.1, headers: {X-Key: {file
 				MaxResponse: 64 << 20, Poll: 4 * time.Second,
 			},
 			Details: Details{
-				Provider: "keystore", Path: filepath.Join(dir, "keys"), UserSecret: pw,
-				Include: []string{"ops-*"}, Exclude: []string{"0xdead*"}, RateLimit: 2.5,
+				Provider: ProviderKeystore, Keystore: &Keystore{Path: filepath.Join(dir, "keys"), Password: pw},
+				Include: []string{"ops-*"}, Exclude: []string{"0xdead*"}, RateLimit: 2.5, QuotaShare: 0.5,
 			},
 			Window: 8, SignTransaction: SignHex, RawOwn: RawRefuse,
 			MaxFeePerGas: big.NewInt(12_500_000_000), Expires: time.Hour,

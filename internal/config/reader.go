@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -26,6 +27,10 @@ type reader struct {
 	warnings      []Warning
 	inlineSecrets bool // some secret stands in the config file itself
 	plainHooks    bool // there are networks whose webhooks may be http
+
+	modules map[string]Module // the PKCS#11 libraries that details may name
+	scope   scope             // who wrote what is read
+	stdin   io.Reader         // where flags may take a secret from; nil once it was read
 }
 
 // value is one node of the file and the path that leads to it.
@@ -201,6 +206,7 @@ func need[T any](o *object, key string, into *T, parse parser[T]) {
 // list reads a list of items; each mistaken item is reported by itself.
 func list[T any](item parser[T]) parser[[]T] {
 	return func(v value) ([]T, error) {
+		v = v.splitList()
 		if v.node.Kind != yamlList {
 			return nil, fmt.Errorf("want a list, not %s", v.kind())
 		}

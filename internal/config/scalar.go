@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,6 +15,9 @@ import (
 // text wants non-empty text. A bare number or true is refused, since YAML
 // would already have changed what was meant (007, 1e3, 0x10).
 func text(v value) (string, error) {
+	if v.r.scope == commandLine && v.node.Kind == yamlScalar && v.node.Value != "" {
+		return v.node.Value, nil // flags have no types, so nothing was changed
+	}
 	if v.node.Kind != yamlScalar || v.node.ShortTag() != "!!str" {
 		if v.node.Kind == yamlScalar && v.node.ShortTag() != "!!null" {
 			return "", fmt.Errorf("want text, not %s: put it in quotes", v.kind())
@@ -211,8 +213,5 @@ func filePath(v value) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if filepath.IsAbs(s) {
-		return filepath.Clean(s), nil
-	}
-	return filepath.Join(v.r.dir, s), nil
+	return v.r.absolute(s), nil
 }

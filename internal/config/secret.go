@@ -116,8 +116,14 @@ func secret(v value) (Secret, error) {
 		if err != nil {
 			return Secret{}, fmt.Errorf("%w, or {file: path}", err)
 		}
+		if v.r.scope == commandLine {
+			return v.r.flagSecret(s)
+		}
 		v.r.inlineSecrets = true
 		return NewSecret(s), nil
+	}
+	if v.r.scope == tenant {
+		return Secret{}, errors.New("want text: a file may be named in the operator's config file only")
 	}
 	o := v.object()
 	var s Secret

@@ -3,10 +3,7 @@
 package config
 
 import (
-	"fmt"
 	"math/big"
-	"os"
-	"path"
 	"time"
 )
 
@@ -19,7 +16,6 @@ func readWallet(v value) (Wallet, error) {
 		Expires:         10 * time.Minute,
 		BumpAfter:       5 * time.Minute,
 		FeeCeiling:      3,
-		Concurrency:     8,
 		Refresh:         time.Minute,
 	}
 	o := v.object()
@@ -39,6 +35,7 @@ func readWallet(v value) (Wallet, error) {
 	field(o, "expires", &w.Expires, duration(time.Second, 7*24*time.Hour))
 	field(o, "bump_after", &w.BumpAfter, orZero(duration(5*time.Second, 24*time.Hour)))
 	field(o, "fee_ceiling", &w.FeeCeiling, integer(1, 100))
+	w.Concurrency = w.Details.concurrency()
 	field(o, "concurrency", &w.Concurrency, integer(1, 1024))
 	field(o, "refresh", &w.Refresh, duration(time.Second, 24*time.Hour))
 	field(o, "webhooks", &w.Webhooks, list(readWebhook))
@@ -58,41 +55,4 @@ func readWallet(v value) (Wallet, error) {
 		window.warn("nodes of public chains guarantee room for %d transactions of one sender only", PublicWindow)
 	}
 	return w, nil
-}
-
-func readDetails(v value) (Details, error) {
-	var d Details
-	o := v.object()
-	need(o, "provider", &d.Provider, oneOf("keystore", "azure", "aws_kms", "aws_cloudhsm", "hashicorp", "gcp_kms", "pkcs11"))
-	if d.Provider != "" && d.Provider != "keystore" {
-		o.at("provider").fail("%s is not built yet in this version: want keystore", d.Provider)
-		return d, nil // its fields are not known yet either
-	}
-	need(o, "path", &d.Path, filePath)
-	if d.Path != "" {
-		if info, err := os.Stat(d.Path); err != nil || !info.IsDir() {
-			o.at("path").warn("no such folder: %s", d.Path)
-		}
-	}
-	field(o, "user_secret", &d.UserSecret, secret)
-	field(o, "include", &d.Include, list(glob))
-	field(o, "exclude", &d.Exclude, list(glob))
-	field(o, "require_hsm", &d.RequireHSM, boolean)
-	field(o, "rate_limit", &d.RateLimit, number(0, 1e6))
-	o.done()
-	if d.RequireHSM && d.Provider == "keystore" {
-		o.at("require_hsm").fail("is true, but a keystore keeps its keys in software")
-	}
-	return d, nil
-}
-
-func glob(v value) (string, error) {
-	s, err := text(v)
-	if err != nil {
-		return "", err
-	}
-	if _, err := path.Match(s, ""); err != nil {
-		return "", fmt.Errorf("%q is not a pattern: want a name or address with * and ?, like ops-*", s)
-	}
-	return s, nil
 }
