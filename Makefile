@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   make demo     a chain, the daemon and a transaction, from nothing (ONCE=1: and exit)
-#   make build    bin/hsmsigner and bin/devnet
+#   make build    bin/hsmsigner, bin/devnet and bin/vault-plugin-hsmsigner
 #   make test     every test: Go with the race detector, then end to end with real clients
 #   make lint     formatting, vet, staticcheck, import boundaries
 #   make fuzz     each fuzz target for FUZZTIME (FUZZ=./internal/tx for one package)
@@ -31,6 +31,7 @@ demo: need-go
 
 build: need-go
 	$(GO) build -trimpath -o bin/ ./cmd/hsmsigner ./cmd/devnet
+	CGO_ENABLED=1 $(GO) build -trimpath -o bin/ ./cmd/vault-plugin-hsmsigner
 
 # The JavaScript clients of the end-to-end tests, and the anvil and cast they run
 # against, as npm packages with fixed versions.
