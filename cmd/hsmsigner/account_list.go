@@ -106,7 +106,7 @@ func accounts(ctx context.Context, c *config.Config, w config.Wallet, stderr io.
 }
 
 func accountsOfBackend(ctx context.Context, w config.Wallet, stderr io.Writer) ([]accountView, error) {
-	backend, err := openBackend(ctx, w.Details, nil, slog.New(slog.DiscardHandler))
+	backend, err := openBackend(ctx, w.Details, sharing{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

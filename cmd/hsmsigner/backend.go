@@ -12,6 +12,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 )
 
 // openedBackend is a key backend with the quotas that it is asked within.
@@ -26,11 +27,19 @@ func (b openedBackend) share(n int) {
 	b.reads.Share(n)
 }
 
+// sharing is what the backends of one process share: what their services allow,
+// and what is known of the PINs of tokens. Nil parts are shared with nobody.
+type sharing struct {
+	quotas quotaBook
+	logins *pkcs11.Logins
+}
+
 // openBackend opens the key backend of a wallet: the one place that knows all
 // adapters. It asks nothing of the provider yet. The caller closes it.
-func openBackend(ctx context.Context, d config.Details, book quotaBook, log *slog.Logger) (openedBackend, error) {
+func openBackend(ctx context.Context, d config.Details, shared sharing, log *slog.Logger) (openedBackend, error) {
 	var o openedBackend
 	var err error
+	book := shared.quotas
 	switch {
 	case d.Keystore != nil:
 		o.quotaPair = book.limits(d, quotas{})
@@ -49,7 +58,7 @@ func openBackend(ctx context.Context, d config.Details, book quotaBook, log *slo
 		o.Backend, err = openHashicorp(ctx, d.Hashicorp, o.reads, log)
 	case d.PKCS11 != nil:
 		o.quotaPair = book.limits(d, pkcs11Quotas(d.PKCS11))
-		o.Backend, err = openPKCS11(ctx, d.PKCS11, o.reads, log)
+		o.Backend, err = openPKCS11(ctx, d.PKCS11, shared.logins, o.reads, log)
 	default:
 		err = fmt.Errorf("provider %s is not built in this version", d.Provider)
 	}

@@ -23,7 +23,7 @@ func pkcs11Quotas(p *config.PKCS11) quotas {
 	return quotas{}
 }
 
-func openPKCS11(ctx context.Context, p *config.PKCS11, reads *key.Quota, log *slog.Logger) (key.Backend, error) {
+func openPKCS11(ctx context.Context, p *config.PKCS11, logins *pkcs11.Logins, reads *key.Quota, log *slog.Logger) (key.Backend, error) {
 	if p.Path == "" {
 		return nil, errors.New("the module has no path")
 	}
@@ -34,7 +34,7 @@ func openPKCS11(ctx context.Context, p *config.PKCS11, reads *key.Quota, log *sl
 	return pkcs11.Open(ctx, pkcs11.Config{
 		Module: p.Path, TokenLabel: p.TokenLabel, TokenSerial: p.TokenSerial, PIN: pin(p.Credential),
 		Sessions: p.Sessions, CloudHSM: p.CloudHSM, WrappingKey: p.WrappingKey, Protection: key.Protection(p.Protection), Env: env,
-		CallTimeout: p.CallTimeout, KeepAlive: keepAlive(p), Reads: reads, Logger: log,
+		CallTimeout: p.CallTimeout, KeepAlive: keepAlive(p), Logins: logins, Reads: reads, Logger: log,
 	})
 }
 

@@ -85,14 +85,12 @@ func tidy(ctx context.Context, db *store.DB, r config.Retention, owner string, l
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var lease store.Lease
+	owner += "/tidy"
 	defer func() {
-		if lease.Owner == "" {
-			return
-		}
+		// Also if the last one was asked for and the answer not waited for.
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
-		_ = db.ReleaseLease(end, store.Fence{Sender: lease.Sender, Owner: lease.Owner, Epoch: lease.Epoch}) // else it runs out
+		_ = db.ReleaseLeases(end, owner) // else it runs out
 	}()
 	for {
 		select {
@@ -100,8 +98,7 @@ func tidy(ctx context.Context, db *store.DB, r config.Retention, owner string, l
 			return
 		case <-tick.C:
 		}
-		var err error
-		if lease, err = db.AcquireLease(ctx, "tidy", owner+"/tidy", 10*every); err != nil {
+		if _, err := db.AcquireLease(ctx, "tidy", owner, 10*every); err != nil {
 			if !errors.Is(err, store.ErrLeaseHeld) && ctx.Err() == nil {
 				log.Warn("cannot look for rows whose time is up", "err", err)
 			}

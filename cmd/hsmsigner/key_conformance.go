@@ -13,6 +13,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/keycheck"
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 )
 
 func (a *app) keyConformanceCommand() *cobra.Command {
@@ -71,14 +72,15 @@ func (a *app) conformance(cmd *cobra.Command, source keySource, f keycheck.Fixtu
 	if a.output == textOutput {
 		progress = cmd.OutOrStdout()
 	}
+	shared := sharing{logins: pkcs11.NewLogins()} // the suite opens several backends: a wrong PIN is tried once
 	open := func(t keycheck.T) key.Backend {
-		backend, err := conformanceBackend(cmd, source, d, f.CreateName != "")
+		backend, err := conformanceBackend(cmd, source, d, f.CreateName != "", shared)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		return backend
 	}
-	if err := suits(cmd, source, d, f.CreateName != ""); err != nil {
+	if err := suits(cmd, source, d, f.CreateName != "", shared); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	report := runChecks(cmd.Context(), progress, func(t keycheck.T) {
@@ -105,8 +107,8 @@ func (a *app) conformance(cmd *cobra.Command, source keySource, f keycheck.Fixtu
 }
 
 // suits says why the suite cannot be run, before it is half done.
-func suits(cmd *cobra.Command, source keySource, d config.Details, create bool) error {
-	backend, err := conformanceBackend(cmd, source, d, create)
+func suits(cmd *cobra.Command, source keySource, d config.Details, create bool, shared sharing) error {
+	backend, err := conformanceBackend(cmd, source, d, create, shared)
 	if err != nil {
 		return err
 	}
@@ -119,11 +121,11 @@ func suits(cmd *cobra.Command, source keySource, d config.Details, create bool) 
 
 // conformanceBackend opens the backend with the credential that signs, and to
 // make a key beside it with the other.
-func conformanceBackend(cmd *cobra.Command, source keySource, d config.Details, create bool) (key.Backend, error) {
+func conformanceBackend(cmd *cobra.Command, source keySource, d config.Details, create bool, shared sharing) (key.Backend, error) {
 	if !create {
-		return openBackend(cmd.Context(), d, nil, commandLogger(cmd))
+		return openBackend(cmd.Context(), d, shared, commandLogger(cmd))
 	}
-	m, err := openKeyMaster(cmd, source, d)
+	m, err := openKeyMaster(cmd, source, d, shared)
 	if err != nil {
 		return nil, err
 	}

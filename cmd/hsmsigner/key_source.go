@@ -16,6 +16,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key"
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 )
 
 // keySource says which backend a key command works on: that of a wallet of the
@@ -66,7 +67,7 @@ func (a *app) openKeys(cmd *cobra.Command, s keySource, stdin io.Reader) (opened
 	if err != nil {
 		return openedBackend{}, d, err
 	}
-	backend, err := openBackend(cmd.Context(), d, nil, commandLogger(cmd))
+	backend, err := openBackend(cmd.Context(), d, sharing{}, commandLogger(cmd))
 	if err != nil {
 		return backend, d, fmt.Errorf("%s: %w", name, err)
 	}
@@ -91,14 +92,14 @@ func (a *app) openAdmin(cmd *cobra.Command, s keySource, stdin io.Reader) (keyMa
 	if err != nil {
 		return keyMaster{}, d, err
 	}
-	master, err := openKeyMaster(cmd, s, d)
+	master, err := openKeyMaster(cmd, s, d, sharing{logins: pkcs11.NewLogins()})
 	if err != nil {
 		return master, d, fmt.Errorf("%s: %w", name, err)
 	}
 	return master, d, nil
 }
 
-func openKeyMaster(cmd *cobra.Command, s keySource, d config.Details) (keyMaster, error) {
+func openKeyMaster(cmd *cobra.Command, s keySource, d config.Details, shared sharing) (keyMaster, error) {
 	admin := d
 	if s.provider == "" {
 		var ok bool
@@ -109,10 +110,10 @@ func openKeyMaster(cmd *cobra.Command, s keySource, d config.Details) (keyMaster
 	log := commandLogger(cmd)
 	var m keyMaster
 	var err error
-	if m.admin, err = openBackend(cmd.Context(), admin, nil, log); err != nil {
+	if m.admin, err = openBackend(cmd.Context(), admin, shared, log); err != nil {
 		return m, err
 	}
-	if m.signer, err = openBackend(cmd.Context(), d, nil, log); err != nil {
+	if m.signer, err = openBackend(cmd.Context(), d, shared, log); err != nil {
 		return m, errors.Join(err, m.admin.Close())
 	}
 	return m, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key"
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 )
 
 // probeTimeout is how long config check waits for a backend.
@@ -34,23 +35,24 @@ type probed struct {
 func probe(ctx context.Context, wallets []config.Wallet) []probed {
 	results := make([]probed, len(wallets))
 	slots := make(chan struct{}, probeAtOnce)
+	shared := sharing{logins: pkcs11.NewLogins()}
 	var wg sync.WaitGroup
 	for i, w := range wallets {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			results[i] = probeWallet(ctx, w)
+			results[i] = probeWallet(ctx, w, shared)
 		})
 	}
 	wg.Wait()
 	return results
 }
 
-func probeWallet(ctx context.Context, w config.Wallet) probed {
+func probeWallet(ctx context.Context, w config.Wallet, shared sharing) probed {
 	result := probed{Wallet: w.Name, Provider: string(w.Details.Provider), Problems: []string{}}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	page, err := firstPage(ctx, w.Details)
+	page, err := firstPage(ctx, w.Details, shared)
 	if err != nil {
 		result.Error = err.Error()
 		return result
@@ -64,8 +66,8 @@ func probeWallet(ctx context.Context, w config.Wallet) probed {
 
 // firstPage lists before it asks for the health, so that the message is the one
 // that the daemon logs when its discovery fails.
-func firstPage(ctx context.Context, d config.Details) (key.Page, error) {
-	backend, err := openBackend(ctx, d, nil, slog.New(slog.DiscardHandler))
+func firstPage(ctx context.Context, d config.Details, shared sharing) (key.Page, error) {
+	backend, err := openBackend(ctx, d, shared, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return key.Page{}, err
 	}

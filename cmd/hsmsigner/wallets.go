@@ -16,6 +16,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key"
+	"github.com/hsmsigner/hsmsigner/internal/key/pkcs11"
 	"github.com/hsmsigner/hsmsigner/internal/metrics"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
@@ -48,9 +49,9 @@ func openWallets(ctx context.Context, c *config.Config, db *store.DB, manager *t
 		}
 		return errors.Join(errs...)
 	}
-	book := quotaBook{}
+	shared := sharing{quotaBook{}, pkcs11.NewLogins()}
 	for _, wc := range c.Wallets {
-		w, err := openWallet(ctx, wc, c.RPC, book, db, manager, registry, log.With("wallet", wc.Name))
+		w, err := openWallet(ctx, wc, c.RPC, shared, db, manager, registry, log.With("wallet", wc.Name))
 		if err != nil {
 			return wallets, closeAll, fmt.Errorf("wallet %s: %w", wc.Name, err)
 		}
@@ -59,12 +60,12 @@ func openWallets(ctx context.Context, c *config.Config, db *store.DB, manager *t
 	return wallets, closeAll, nil
 }
 
-func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, book quotaBook, db *store.DB, manager *txmgr.Manager, registry *metrics.Registry, log *slog.Logger) (*servedWallet, error) {
+func openWallet(ctx context.Context, wc config.Wallet, door config.RPC, shared sharing, db *store.DB, manager *txmgr.Manager, registry *metrics.Registry, log *slog.Logger) (*servedWallet, error) {
 	client, err := openNode(wc.Node, log)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	backend, err := openBackend(ctx, wc.Details, book, log)
+	backend, err := openBackend(ctx, wc.Details, shared, log)
 	if err != nil {
 		client.Close()
 		return nil, err

@@ -59,6 +59,7 @@ type Key struct {
 // spoils the others.
 type Problem struct {
 	Name   string // file, alias or key name
+	Ref    Ref    // if the key exists and can be named; a provider may hide the public key of a disabled one
 	Reason string // what is wrong and what would mend it; never a secret
 }
 

@@ -26,9 +26,11 @@ package vaultengine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -113,16 +115,34 @@ func write(f framework.OperationFunc, summary string) *framework.PathOperation {
 
 // strict refuses fields that the path does not have. Vault would leave them
 // out in silence, and a misspelt fee or an unknown kind of transaction must not
-// be signed as if it had not been there.
+// be signed as if it had not been there. It refuses, too, what would reach a text
+// as another one than was sent.
 func strict(f framework.OperationFunc) framework.OperationFunc {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 		for _, name := range slices.Sorted(maps.Keys(req.Data)) {
-			if _, ok := d.Schema[name]; !ok && name != "list" {
+			schema, ok := d.Schema[name]
+			if !ok && name != "list" {
 				return nil, refuse(http.StatusBadRequest, "unknown field %q", name)
+			}
+			if ok && schema.Type == framework.TypeString && !exact(req.Data[name]) {
+				return nil, refuse(http.StatusBadRequest, "%s: want a text in quotes; a number of JSON loses digits on its way here", name)
 			}
 		}
 		return f(ctx, req, d)
 	}
+}
+
+// exact reports whether a value has a text that is certainly what was sent. The
+// SDK hands a plugin every number of JSON as a float64, which keeps 53 bits of it,
+// and would make "1" of true.
+func exact(value any) bool {
+	switch v := value.(type) {
+	case nil, string, json.Number:
+		return true
+	case float64:
+		return v == math.Trunc(v) && math.Abs(v) < 1<<53
+	}
+	return false
 }
 
 // refuse makes an error that Vault answers with this status. 404: no such key;

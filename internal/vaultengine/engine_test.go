@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/plugin/pb"
 
 	"github.com/hsmsigner/hsmsigner/internal/vaultengine"
 )
@@ -41,14 +42,23 @@ func remount(t *testing.T, storage logical.Storage, options map[string]string) *
 	return &mount{t, b, storage}
 }
 
-// ask does what Vault's core does with a request: a write to something that
-// does not exist yet is a creation.
+// ask does what Vault's core does with a request: it sends it to the plugin in
+// the SDK's own encoding, and a write to something that does not exist yet is a
+// creation.
 func (m *mount) ask(op logical.Operation, path string, data map[string]any) (map[string]any, error) {
 	m.t.Helper()
 	if data == nil {
 		data = map[string]any{}
 	}
-	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: m.storage}
+	sent, err := pb.LogicalRequestToProtoRequest(&logical.Request{Operation: op, Path: path, Data: data})
+	if err != nil {
+		return nil, err
+	}
+	req, err := pb.ProtoRequestToLogicalRequest(sent)
+	if err != nil {
+		return nil, err
+	}
+	req.Storage = m.storage
 	if op == logical.UpdateOperation {
 		found, exists, err := m.backend.HandleExistenceCheck(m.t.Context(), req)
 		if err != nil {

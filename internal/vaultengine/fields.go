@@ -118,7 +118,7 @@ func upper(s string) string { return string(bytes.ToUpper([]byte(s))) }
 // accessList returns nil if the field was not given.
 func (f *fields) accessList() *types.AccessList {
 	given, ok := f.d.GetOk("accessList")
-	if !ok {
+	if !ok || f.d.Raw["accessList"] == nil { // null is no list; an empty one makes a typed transaction
 		return nil
 	}
 	text, err := json.Marshal(given)

@@ -218,7 +218,9 @@ func (e *engine) updateKey(ctx context.Context, req *logical.Request, d *framewo
 	return &logical.Response{Data: r.public(address)}, nil
 }
 
-// deleteKey takes away the record first, without which nothing signs.
+// deleteKey takes away the secret first, without which nothing signs. If it is
+// interrupted, the name still leads to the record: asked again, it finishes. As
+// long as the record is there nobody else can store a key of this address.
 func (e *engine) deleteKey(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("name").(string)
 	defer e.lock(name)()
@@ -226,7 +228,7 @@ func (e *engine) deleteKey(ctx context.Context, req *logical.Request, d *framewo
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range []string{recordPrefix + address, secretPrefix + address, namePrefix + name} {
+	for _, path := range []string{secretPrefix + address, recordPrefix + address, namePrefix + name} {
 		if err := req.Storage.Delete(ctx, path); err != nil {
 			return nil, fmt.Errorf("write the storage: %w", err)
 		}

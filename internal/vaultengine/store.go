@@ -17,7 +17,8 @@ import (
 // The storage of a mount. A name leads to an address, an address to what is
 // public of its key and, apart from it, to what is secret: listings decrypt
 // nothing secret. A name without its record is what an interrupted creation
-// left; it counts as absent and may be used again.
+// left, even if the address has come to another name since; it counts as absent
+// and may be used again.
 const (
 	mountEntry    = "mount"
 	wrappingEntry = "wrapping-key"
@@ -76,8 +77,8 @@ func lookup(ctx context.Context, s logical.Storage, name string) (string, record
 	if err == nil && found {
 		found, err = get(ctx, s, recordPrefix+address, &r)
 	}
-	if err == nil && !found {
-		err = refuse(http.StatusNotFound, "there is no key named %q", name)
+	if err == nil && (!found || r.Name != name) {
+		return "", record{}, refuse(http.StatusNotFound, "there is no key named %q", name)
 	}
 	return address, r, err
 }

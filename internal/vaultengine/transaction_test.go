@@ -49,6 +49,7 @@ func TestTransactionIsSignedAsItWasGiven(t *testing.T) {
 		"type 0":      {map[string]any{"type": "0x0"}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(5), Gas: 21000, To: &to, Value: big.NewInt(16)}},
 		"free":        {map[string]any{"gasPrice": "0", "value": nil}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(0), Gas: 21000, To: &to, Value: big.NewInt(0)}},
 		"JSON number": {map[string]any{"nonce": json.Number("7")}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(5), Gas: 21000, To: &to, Value: big.NewInt(16)}},
+		"null list":   {map[string]any{"accessList": json.RawMessage("null"), "type": "0"}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(5), Gas: 21000, To: &to, Value: big.NewInt(16)}},
 		"data":        {map[string]any{"data": "0x0102"}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(5), Gas: 21000, To: &to, Value: big.NewInt(16), Data: []byte{1, 2}}},
 		"input":       {map[string]any{"input": "0x0102"}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(5), Gas: 21000, To: &to, Value: big.NewInt(16), Data: []byte{1, 2}}},
 		"contract":    {map[string]any{"to": nil, "data": "0x60"}, &types.LegacyTx{Nonce: 7, GasPrice: big.NewInt(5), Gas: 21000, Value: big.NewInt(16), Data: []byte{0x60}}},

@@ -44,7 +44,7 @@ func (w *Wallet) discover(ctx context.Context) (report Report, err error) {
 	if !w.breaker.isOpen() { // a backend may list keys and sign nothing
 		w.cfg.Observer.BackendUp(w.cfg.Name, true)
 	}
-	accounts, report := w.merge(found)
+	accounts, report := w.merge(found, problems)
 	report.Problems = problems
 	w.publish(newSnapshot(accounts))
 	w.logNew(problems)
@@ -177,8 +177,16 @@ func admit(found map[common.Address]Account, k key.Key, now time.Time) (key.Prob
 }
 
 // merge adds the known accounts whose keys were not found, as missing: rows
-// of transactions may point to them, and a person should see what is gone.
-func (w *Wallet) merge(found map[common.Address]Account) ([]Account, Report) {
+// of transactions may point to them, and a person should see what is gone. One
+// whose key is there and cannot be used, of which the provider shows no more than
+// that, is disabled.
+func (w *Wallet) merge(found map[common.Address]Account, problems []key.Problem) ([]Account, Report) {
+	unusable := map[key.Ref]string{}
+	for _, p := range problems {
+		if p.Ref != "" {
+			unusable[p.Ref] = p.Reason
+		}
+	}
 	report := Report{Found: len(found)}
 	known := w.snapshot.Load()
 	accounts := make([]Account, 0, max(len(found), len(known.sorted)))
@@ -195,6 +203,11 @@ func (w *Wallet) merge(found map[common.Address]Account) ([]Account, Report) {
 	}
 	for _, a := range known.sorted {
 		if _, ok := found[a.Address]; ok || !w.cfg.selected(a.Name, a.Address, a.Tags) {
+			continue
+		}
+		if reason, there := unusable[a.Ref]; there {
+			a.State, a.Reason = key.Disabled, reason
+			accounts = append(accounts, a)
 			continue
 		}
 		if a.State != Missing {

@@ -108,6 +108,27 @@ func TestVanishedKeyIsMissingAndRefusedUntilItReturns(t *testing.T) {
 	}
 }
 
+// A provider may hide the public key of a key that is switched off: then all that
+// is known is that the key of an account is there, and why it cannot be used.
+func TestKeyThatIsThereAndCannotBeUsedIsDisabledNotMissing(t *testing.T) {
+	v, d := newVault(t, 2), newDisk(t)
+	addr := v.address("key-0")
+	w := openWallet(t, v, d, nil)
+	v.remove("key-0")
+	v.problem = key.Problem{Name: "key-0", Ref: "ref:key-0", Reason: "it is switched off"}
+	report, err := w.Refresh(t.Context())
+	if err != nil || report.Missing != 0 {
+		t.Fatalf("report %+v, %v", report, err)
+	}
+	a, ok := w.Account(addr)
+	if !ok || a.State != key.Disabled || a.Reason != "it is switched off" {
+		t.Errorf("account %+v", a)
+	}
+	if w.Usable(addr) == nil {
+		t.Error("it can be used")
+	}
+}
+
 func TestConcurrentRefreshesShareOneRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault(t, 1)

@@ -119,6 +119,7 @@ type Backend struct {
 	creds   *credentials
 	http    *http.Transport
 	pages   *key.Quota // of the tagging API
+	perPage int        // pageKeys, or less in a test
 	closed  atomic.Bool
 
 	mu       sync.Mutex
@@ -147,7 +148,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{
 		cfg: c, log: c.Logger, http: c.transport(),
-		pages: key.NewQuota(TagPagesPerSecond),
+		pages: key.NewQuota(TagPagesPerSecond), perPage: pageKeys,
 		known: map[key.Ref]known{}, listings: map[uint64]*listing{},
 	}
 	if b.log == nil {

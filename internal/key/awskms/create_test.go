@@ -51,6 +51,28 @@ func TestImportedKeySignsForItsAddress(t *testing.T) {
 	}
 }
 
+func TestImportOfAnotherKeyIsNoticed(t *testing.T) {
+	s := startFake(t, awskmsfake.Config{})
+	private, err := gethcrypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := gethcrypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki := secp.PublicKey(gethcrypto.FromECDSAPub(&other.PublicKey)[1:]).SPKI()
+	s.Alter(func(operation string, answer map[string]any) {
+		if operation == "GetPublicKey" {
+			answer["PublicKey"] = spki
+		}
+	})
+	_, err = open(t, fakeConfig(s)).Import(t.Context(), "a", gethcrypto.FromECDSA(private), nil)
+	if !errors.Is(err, key.ErrBadResponse) || s.Calls("CreateAlias") != 0 {
+		t.Errorf("got %v after %d aliases", err, s.Calls("CreateAlias"))
+	}
+}
+
 // A key that exists and that nobody knows of costs money and trust.
 func TestHalfMadeKeyIsNamed(t *testing.T) {
 	for _, test := range []struct {

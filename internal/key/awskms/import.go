@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
-	gethcrypto "github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/byok"
@@ -46,8 +45,7 @@ func (b *Backend) Import(ctx context.Context, name string, private []byte, tags 
 	if err != nil {
 		return key.Key{}, halfMade(ref, err)
 	}
-	// The public key is the end of what PKCS8 wrote: 04‖X‖Y.
-	if want := gethcrypto.Keccak256(material[len(material)-64:])[12:]; string(want) != string(public.Address().Bytes()) {
+	if want, err := byok.PublicKey(private); err != nil || public != want {
 		return key.Key{}, halfMade(ref, bad("import key", ref, "", "KMS holds another key than the one that was sent"))
 	}
 	return b.named(ctx, ref, name, tags, public)

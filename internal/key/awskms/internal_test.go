@@ -112,8 +112,8 @@ func TestForgottenConnectionIsReplaced(t *testing.T) {
 		}
 		return forgetful{c, first}, err
 	}}).transport()
-	if transport.HTTP2.SendPingTimeout+transport.HTTP2.PingTimeout > 10*time.Second {
-		t.Error("a dead connection is kept for more than ten seconds")
+	if h := transport.HTTP2; h.SendPingTimeout <= 0 || h.PingTimeout <= 0 || h.SendPingTimeout+h.PingTimeout > 10*time.Second {
+		t.Errorf("a dead connection is kept for more than ten seconds: %+v", h)
 	}
 	transport.HTTP2.SendPingTimeout, transport.HTTP2.PingTimeout = 50*time.Millisecond, 200*time.Millisecond
 	transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()

@@ -158,7 +158,7 @@ func (b *Backend) feed(ctx context.Context, l *listing, marker string, jobs chan
 		if marker = next; marker == "" || sent >= pageMost {
 			return marker, nil
 		}
-		if sent >= pageKeys {
+		if sent >= b.perPage {
 			select {
 			case <-named:
 				return marker, nil
@@ -188,7 +188,7 @@ func (b *Backend) finish(l *listing, found []described, next string) key.Page {
 				l.deniedFirst = d.ref
 			}
 		case d.problem != "":
-			page.Problems = append(page.Problems, key.Problem{Name: name, Reason: d.problem})
+			page.Problems = append(page.Problems, key.Problem{Name: name, Ref: d.ref, Reason: d.problem})
 		case d.key.Ref != "":
 			d.key.Name = name
 			page.Keys = append(page.Keys, d.key)

@@ -91,7 +91,9 @@ type Config struct {
 	// that the host belongs to.
 	RelaxedHosts []string
 	RootCAs      *x509.CertPool // in place of the system's, so begin with a copy of those; nil: the system's
-	DialContext  func(ctx context.Context, network, address string) (net.Conn, error)
+	// DialContext opens connections; nil: a net.Dialer. The proxy of the
+	// environment is used only where it is nil.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Software    bool   // Create and Import make EC keys; otherwise EC-HSM, which a standard vault refuses
 	KEK         string // name of the vault's key-exchange key, under which Import wraps

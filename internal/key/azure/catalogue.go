@@ -94,12 +94,13 @@ func (c *catalogue) begin() uint64 {
 	return c.pass
 }
 
-// list notes that the listing has shown the version.
-func (c *catalogue) list(ref key.Ref, a attributes, pass uint64) entry {
+// list notes that the listing has shown the version, and what it is: another
+// listing may have ended, and forgotten it, since that was asked for.
+func (c *catalogue) list(ref key.Ref, d described, a attributes, pass uint64) entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.versions[ref]
-	e.listed, e.seen, e.pass = true, a, max(e.pass, pass)
+	e.described, e.listed, e.seen, e.pass = d, true, a, max(e.pass, pass)
 	c.versions[ref] = e
 	return e
 }

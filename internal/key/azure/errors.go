@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -33,7 +34,11 @@ func (b *Backend) failure(ctx context.Context, op string, ref key.Ref, err error
 	var token *tokenError
 	var answer *azcore.ResponseError
 	var throttled *key.ThrottledError
+	var network *net.OpError
 	switch {
+	case errors.As(err, &network) && network.Op == "dial":
+		// Package net takes its own timeout for the context's.
+		out.Why, out.Kind = explainNetwork(err, "the vault at "+b.vault.host, "vault_name or target_address")
 	case errors.Is(err, context.Canceled):
 		out.Kind = context.Canceled
 	case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &throttled):

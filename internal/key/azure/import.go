@@ -13,7 +13,6 @@ import (
 	"slices"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
-	ethcrypto "github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/byok"
@@ -69,13 +68,11 @@ func (b *Backend) Import(ctx context.Context, name string, private []byte, tags 
 }
 
 func publicOf(private []byte) (secp.PublicKey, error) {
-	k, err := ethcrypto.ToECDSA(private)
+	public, err := byok.PublicKey(private)
 	if err != nil {
 		return secp.PublicKey{}, &key.CallError{Op: "azure: " + opImport, Kind: key.ErrDenied, Why: "a private key is 32 bytes, from 1 to n-1"}
 	}
-	//lint:ignore SA1019 The words of D are the secret, and nothing else reaches them.
-	defer clear(k.D.Bits()) //nolint:staticcheck // as above
-	return secp.ParsePoint(ethcrypto.FromECDSAPub(&k.PublicKey))
+	return public, nil
 }
 
 // plain is the private key as a JWK (RFC 7518 §6.2.2).

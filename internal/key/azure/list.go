@@ -47,7 +47,7 @@ func (b *Backend) Keys(ctx context.Context, cursor string) (key.Page, error) {
 	defer cancel(nil)
 	var page key.Page
 	var names []string
-	var parts []*key.Page
+	var parts []*part
 	var wg sync.WaitGroup
 	for begin, n := time.Now(), 0; n == 0 || n < vaultPages && time.Since(begin) < pagePatience; n++ {
 		found, problems, next, err := b.names(ctx, query)
@@ -57,11 +57,11 @@ func (b *Backend) Keys(ctx context.Context, cursor string) (key.Page, error) {
 		}
 		page.Problems = append(page.Problems, problems...)
 		for _, name := range found {
-			part := &key.Page{}
-			names, parts = append(names, name), append(parts, part)
+			p := &part{}
+			names, parts = append(names, name), append(parts, p)
 			wg.Go(func() {
 				var err error
-				if *part, err = b.versions(ctx, name, pass); err != nil {
+				if *p, err = b.versions(ctx, name, pass); err != nil {
 					cancel(err)
 				}
 			})
@@ -73,6 +73,9 @@ func (b *Backend) Keys(ctx context.Context, cursor string) (key.Page, error) {
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
 		return key.Page{}, b.failure(context.WithoutCancel(ctx), opList, "", err)
+	}
+	if err := deniedAll(parts); err != nil {
+		return key.Page{}, err
 	}
 	for i, part := range parts {
 		page.Keys = append(page.Keys, part.Keys...)
@@ -87,6 +90,36 @@ func (b *Backend) Keys(ctx context.Context, cursor string) (key.Page, error) {
 		page.Next = strconv.FormatUint(pass, 10) + ":" + query
 	}
 	return page, nil
+}
+
+// part is what there is to say of one key or one of its versions.
+type part struct {
+	key.Page
+	denied error // behind the last problem, if a right was missing
+}
+
+// add adds what there is to say of another version.
+func (p *part) add(more part) {
+	p.Keys, p.Problems = append(p.Keys, more.Keys...), append(p.Problems, more.Problems...)
+	if more.denied != nil {
+		p.denied = more.denied
+	}
+}
+
+// deniedAll returns the failure of a page of which no version may be read. That
+// is the trouble of the credential and of no key: taken as problems of single
+// keys it would make all of them look gone.
+func deniedAll(parts []*part) error {
+	var denied error
+	for _, p := range parts {
+		switch {
+		case p.denied != nil && len(p.Keys) == 0:
+			denied = p.denied
+		case len(p.Keys)+len(p.Problems) > 0:
+			return nil
+		}
+	}
+	return denied
 }
 
 // position reads a cursor: the number of the listing, and the query of the
@@ -130,7 +163,7 @@ func (b *Backend) names(ctx context.Context, query string) (names []string, prob
 }
 
 // versions lists the versions of one key.
-func (b *Backend) versions(ctx context.Context, name string, pass uint64) (part key.Page, err error) {
+func (b *Backend) versions(ctx context.Context, name string, pass uint64) (all part, err error) {
 	path := "/keys/" + name + "/versions"
 	query := ""
 	for range maxVersionPages {
@@ -142,7 +175,7 @@ func (b *Backend) versions(ctx context.Context, name string, pass uint64) (part 
 		if err != nil {
 			return b.unlistable(name, err)
 		}
-		found := make([]key.Page, len(page.Value))
+		found := make([]part, len(page.Value))
 		errs := make([]error, len(page.Value))
 		var wg sync.WaitGroup
 		for i, item := range page.Value {
@@ -150,38 +183,37 @@ func (b *Backend) versions(ctx context.Context, name string, pass uint64) (part 
 		}
 		wg.Wait()
 		if err := errors.Join(errs...); err != nil {
-			return key.Page{}, err
+			return part{}, err
 		}
 		for _, f := range found {
-			part.Keys = append(part.Keys, f.Keys...)
-			part.Problems = append(part.Problems, f.Problems...)
+			all.add(f)
 		}
 		if query, err = b.nextQuery(page.NextLink, path); err != nil {
 			return b.unlistable(name, err)
 		}
 		if query == "" {
-			return part, nil
+			return all, nil
 		}
 	}
-	part.Problems = append(part.Problems, key.Problem{Name: name, Reason: "it has more versions than can be listed"})
-	return part, nil
+	all.add(problem(name, "it has more versions than can be listed"))
+	return all, nil
 }
 
 // unlistable says whether one key's failed listing is only its own affair.
-func (b *Backend) unlistable(name string, err error) (key.Page, error) {
+func (b *Backend) unlistable(name string, err error) (part, error) {
 	switch {
 	case errors.Is(err, key.ErrNotFound):
-		return key.Page{}, nil // deleted since its name was listed
+		return part{}, nil // deleted since its name was listed
 	case errors.Is(err, key.ErrDenied), errors.Is(err, key.ErrDisabled), errors.Is(err, key.ErrBadResponse):
-		return key.Page{Problems: []key.Problem{{Name: name, Reason: "its versions cannot be listed: " + why(err)}}}, nil
+		return refused(name, "its versions cannot be listed: ", err), nil
 	}
-	return key.Page{}, err
+	return part{}, err
 }
 
 // version judges one version: nothing, a key or a problem.
-func (b *Backend) version(ctx context.Context, name string, item *azkeys.KeyProperties, pass uint64) (key.Page, error) {
+func (b *Backend) version(ctx context.Context, name string, item *azkeys.KeyProperties, pass uint64) (part, error) {
 	if item == nil || item.KID == nil {
-		return key.Page{}, nil
+		return part{}, nil
 	}
 	k, ok := parseKID(string(*item.KID))
 	if !ok || k.name != name || k.version == "" {
@@ -199,18 +231,18 @@ func (b *Backend) version(ctx context.Context, name string, item *azkeys.KeyProp
 		case known && !key.Transient(err):
 			// A disabled key may not be shown any more; it is what it was.
 		case errors.Is(err, key.ErrNotFound):
-			return key.Page{}, nil
+			return part{}, nil
 		case errors.Is(err, key.ErrDisabled):
-			return problem(k.String(), "the vault does not show its curve, since "+why(err)), nil
+			return problem(k.String(), "the vault does not show its curve, since "+why(err)).of(ref), nil
 		case errors.Is(err, key.ErrDenied), errors.Is(err, key.ErrBadResponse):
-			return problem(k.String(), "it cannot be read: "+why(err)), nil
+			return refused(k.String(), "it cannot be read: ", err).of(ref), nil
 		default:
-			return key.Page{}, err
+			return part{}, err
 		}
 	}
-	e := b.known.list(ref, seen, pass)
+	e := b.known.list(ref, d, seen, pass)
 	if d.other {
-		return key.Page{}, nil
+		return part{}, nil
 	}
 	out := key.Key{
 		Ref: ref, Name: k.String(), Address: d.public.Address(),
@@ -219,11 +251,27 @@ func (b *Backend) version(ctx context.Context, name string, item *azkeys.KeyProp
 	if reason := e.whyNot(now); reason != "" {
 		out.State, out.Reason = key.Disabled, reason
 	}
-	return key.Page{Keys: []key.Key{out}}, nil
+	return part{Page: key.Page{Keys: []key.Key{out}}}, nil
 }
 
-func problem(name, reason string) key.Page {
-	return key.Page{Problems: []key.Problem{{Name: name, Reason: reason}}}
+func problem(name, reason string) part {
+	return part{Page: key.Page{Problems: []key.Problem{{Name: name, Reason: reason}}}}
+}
+
+// of names the key version that the problems of p are of.
+func (p part) of(ref key.Ref) part {
+	for i := range p.Problems {
+		p.Problems[i].Ref = ref
+	}
+	return p
+}
+
+func refused(name, what string, err error) part {
+	p := problem(name, what+why(err))
+	if errors.Is(err, key.ErrDenied) {
+		p.denied = err
+	}
+	return p
 }
 
 // why returns what an error of this package says to do.

@@ -4,12 +4,18 @@ package azure_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/azure"
@@ -148,13 +154,55 @@ func TestRefreshCostsTheListingOnly(t *testing.T) {
 	}
 }
 
-func TestMissingRightGetIsAProblemOfEachKey(t *testing.T) {
+// The accounts would all look gone, when it is the credential that has changed.
+func TestMissingRightGetFailsTheListing(t *testing.T) {
 	s := start(t, azurefake.Options{})
-	add(t, s, "k", azurefake.Spec{})
+	for range 3 {
+		add(t, s, "k", azurefake.Spec{})
+		add(t, s, "l", azurefake.Spec{})
+	}
 	s.Vault.SetRights("list", "sign")
-	keys, problems := list(t, open(t, s))
-	if len(keys) != 0 || len(problems) != 1 || !strings.Contains(problems[0].Reason, "Get, List, Sign and Verify") {
+	if page, err := open(t, s).Keys(t.Context(), ""); !errors.Is(err, key.ErrDenied) || !strings.Contains(err.Error(), "Get, List, Sign and Verify") {
+		t.Errorf("%d problems, %v", len(page.Problems), err)
+	}
+}
+
+func TestOneForbiddenKeyIsAProblem(t *testing.T) {
+	s := start(t, azurefake.Options{})
+	add(t, s, "mine", azurefake.Spec{})
+	add(t, s, "theirs", azurefake.Spec{})
+	s.Vault.SetWire(azurefake.Wire{Respond: func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/keys/theirs/") || strings.HasSuffix(r.URL.Path, "/versions") {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}})
+	if keys, problems := list(t, open(t, s)); len(keys) != 1 || len(problems) != 1 {
 		t.Errorf("keys %v, problems %v", keys, problems)
+	}
+}
+
+func TestHangingRotationPolicyDoesNotStopAListing(t *testing.T) {
+	s := start(t, azurefake.Options{})
+	for i := range 5 {
+		add(t, s, fmt.Sprintf("k%d", i), azurefake.Spec{})
+	}
+	done := make(chan struct{})
+	defer close(done)
+	s.Vault.SetWire(azurefake.Wire{Respond: func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/rotationpolicy") {
+			select {
+			case <-done:
+			case <-r.Context().Done():
+			}
+		}
+		return false
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if page, err := open(t, s).Keys(ctx, ""); err != nil || len(page.Keys) != 5 || ctx.Err() != nil {
+		t.Errorf("%d keys, %v, %v", len(page.Keys), err, ctx.Err())
 	}
 }
 
@@ -211,33 +259,46 @@ func TestRotationPolicyIsWarnedOfOnce(t *testing.T) {
 	}
 }
 
-// The whole of a large vault within what the quota of software-protected keys
-// allows: one call a page, and two a key.
-func TestDiscoveryOfTenThousandKeysUsesTheQuota(t *testing.T) {
+// One call a page and two a key, within what the quota of software-protected keys
+// allows, at 20 ms a call. The clock is the test's and the connections are in
+// memory, so that a busy machine changes nothing. The benchmark e2e/bench does it
+// with 10,000 keys and a real clock.
+func TestDiscoveryTakesWhatTheQuotaTakes(t *testing.T) {
 	const (
-		count  = 10_000
-		needed = count/azurefake.PageSize + 2*count
+		count   = 1000
+		needed  = count/azurefake.PageSize + 2*count
+		allowed = time.Second * needed / azure.SoftwarePerSecond
 	)
-	s := start(t, azurefake.Options{})
-	s.Vault.SetRights(azuretest.Rights()...)
-	for i := range count {
-		add(t, s, fmt.Sprintf("key-%05d", i), azurefake.Spec{Kty: "EC"})
-	}
-	s.Vault.SetLatency(20 * time.Millisecond)
-	s.Vault.SetQuota(azurefake.SoftwareQuota)
-	b := open(t, s, func(c *azure.Config) { c.Reads = key.NewQuota(azure.SoftwarePerSecond * key.DefaultShare) })
-	begin := time.Now()
-	keys, problems := list(t, b)
-	took, calls := time.Since(begin), s.Vault.Calls()
-	const allowed = time.Second * needed / azure.SoftwarePerSecond
-	t.Logf("%d keys in %s by %d calls, %d throttled; the quota allows %s", len(keys), took.Round(time.Millisecond), calls, s.Vault.Throttled(), allowed)
-	if len(keys) != count || len(problems) != 0 {
-		t.Errorf("%d keys, %d problems", len(keys), len(problems))
-	}
-	if took > allowed*12/10 {
-		t.Errorf("it took %s, want at most 1.2 × %s", took, allowed)
-	}
-	if calls > needed*101/100 {
-		t.Errorf("%d calls, want %d", calls, needed)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		entra, vault := bufconn.Listen(1<<16), bufconn.Listen(1<<16)
+		s := start(t, azurefake.Options{EntraListener: entra, VaultListener: vault})
+		s.Vault.SetRights(azuretest.Rights()...)
+		for i := range count {
+			add(t, s, fmt.Sprintf("key-%05d", i), azurefake.Spec{Kty: "EC"})
+		}
+		s.Vault.SetLatency(20 * time.Millisecond)
+		s.Vault.SetQuota(azurefake.SoftwareQuota)
+		b := open(t, s, realNames(s), func(c *azure.Config) {
+			c.Reads = key.NewQuota(azure.SoftwarePerSecond * key.DefaultShare)
+			c.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+				if strings.HasPrefix(address, "login.microsoftonline.com:") {
+					return entra.DialContext(ctx)
+				}
+				return vault.DialContext(ctx)
+			}
+		})
+		begin := time.Now()
+		keys, problems := list(t, b)
+		took, calls := time.Since(begin), s.Vault.Calls()
+		t.Logf("%d keys in %s by %d calls, %d throttled; the quota allows %s", len(keys), took.Round(time.Millisecond), calls, s.Vault.Throttled(), allowed)
+		if len(keys) != count || len(problems) != 0 {
+			t.Errorf("%d keys, %d problems", len(keys), len(problems))
+		}
+		if took > allowed*12/10 {
+			t.Errorf("it took %s, want at most 1.2 × %s", took, allowed)
+		}
+		if calls > needed*101/100 {
+			t.Errorf("%d calls, want %d", calls, needed)
+		}
+	})
 }

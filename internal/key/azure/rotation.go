@@ -16,6 +16,8 @@ import (
 const (
 	rotationChecks = 100       // of one listing, so that a large vault's is not held up
 	rotationAge    = time.Hour // before a policy is looked at again
+	// rotationPatience is for one policy: no listing is to hang for a warning.
+	rotationPatience = 5 * time.Second
 )
 
 // rotationWatch warns of keys whose rotation policy will make a new version,
@@ -66,15 +68,20 @@ func (b *Backend) watchRotation(ctx context.Context, name string) {
 	if !b.watch.due(name) || b.cfg.Reads.Wait(ctx) != nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, rotationPatience)
+	defer cancel()
 	answer, err := call(ctx, b, func(ctx context.Context) (azkeys.GetKeyRotationPolicyResponse, error) {
 		return b.client.GetKeyRotationPolicy(ctx, name, nil)
 	})
 	if err != nil {
 		b.cfg.Reads.Answered(b.failure(ctx, "rotation policy", "", err))
-		if refused, ok := errors.AsType[*azcore.ResponseError](err); ok && refused.StatusCode < 500 && refused.StatusCode != 404 && refused.StatusCode != 429 {
-			b.watch.mu.Lock()
+		refused, answered := errors.AsType[*azcore.ResponseError](err)
+		b.watch.mu.Lock()
+		defer b.watch.mu.Unlock()
+		if !answered {
+			b.watch.left = 0 // whatever keeps this one away keeps the next away too
+		} else if refused.StatusCode < 500 && refused.StatusCode != 404 && refused.StatusCode != 429 {
 			b.watch.denied = true
-			b.watch.mu.Unlock()
 		}
 		return
 	}

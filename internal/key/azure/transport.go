@@ -20,20 +20,26 @@ import (
 const (
 	maxIdlePerHost = 128     // of connections kept for the next burst
 	maxBody        = 4 << 20 // bytes of an answer; a page of keys has some 10 kB
+	// All calls share one connection of HTTP/2. If that is dead without a word (a
+	// firewall forgot it), every one of them would hang until the kernel gives up.
+	pingAfter   = 5 * time.Second
+	pingTimeout = 5 * time.Second
 )
 
 // newHTTPClient makes the one client that both the vault and the token service
 // are asked with. It follows no redirect: the token is for the configured host.
 func newHTTPClient(c Config) *http.Client {
-	dial := c.DialContext
+	dial, proxy := c.DialContext, (func(*http.Request) (*url.URL, error))(nil)
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+		// A proxy would dial for us, past the rules of a DialContext.
+		dial, proxy = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext, http.ProxyFromEnvironment
 	}
 	return &http.Client{
 		Transport: limited{&http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
+			Proxy:                 proxy,
 			DialContext:           dial,
 			ForceAttemptHTTP2:     true,
+			HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 			MaxIdleConns:          2 * maxIdlePerHost,
 			MaxIdleConnsPerHost:   maxIdlePerHost,
 			IdleConnTimeout:       3 * time.Minute, // Azure's own end closes after four

@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/hsmsigner/hsmsigner/internal/secp"
 )
 
 // The parts of a secp256k1 PrivateKeyInfo that are the same for every key.
@@ -46,6 +48,16 @@ func PKCS8(private []byte) ([]byte, error) {
 	der = append(der, private...)
 	der = append(der, pkcs8Middle...)
 	return append(der, point...), nil
+}
+
+// PublicKey returns the public key of a private key, which the caller of an
+// import compares with what the service says that it holds.
+func PublicKey(private []byte) (secp.PublicKey, error) {
+	point, err := publicPoint(private)
+	if err != nil {
+		return secp.PublicKey{}, fmt.Errorf("byok: public key: %w", err)
+	}
+	return secp.ParsePoint(point)
 }
 
 // ParsePKCS8 returns the private key in what [PKCS8] wrote, and nothing else:

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
-	ethcrypto "github.com/ethereum/go-ethereum/crypto"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -42,12 +41,10 @@ func (b *Backend) Import(ctx context.Context, name string, private []byte, tags 
 		return key.Key{}, fmt.Errorf("gcpkms: %s: %w", op, err)
 	}
 	defer clear(payload)
-	parsed, err := ethcrypto.ToECDSA(private)
+	public, err := byok.PublicKey(private)
 	if err != nil {
-		return key.Key{}, fmt.Errorf("gcpkms: %s: not a secp256k1 private key", op)
+		return key.Key{}, fmt.Errorf("gcpkms: %s: %w", op, err)
 	}
-	address := ethcrypto.PubkeyToAddress(parsed.PublicKey)
-
 	job, wrapping, err := b.importJob(ctx)
 	if err != nil {
 		return key.Key{}, fmt.Errorf("gcpkms: %w", err)
@@ -73,7 +70,7 @@ func (b *Backend) Import(ctx context.Context, name string, private []byte, tags 
 	if err != nil {
 		return key.Key{}, fmt.Errorf("gcpkms: the key %s was imported, but %w", name, err)
 	}
-	if made.Address != address {
+	if made.Address != public.Address() {
 		return key.Key{}, fmt.Errorf("gcpkms: %w", &key.CallError{
 			Op: op, Ref: made.Ref, Kind: key.ErrBadResponse, Why: "Cloud KMS holds another key than the one that was sent; destroy it",
 		})

@@ -43,17 +43,20 @@ func (b *Backend) Keys(ctx context.Context, cursor string) (key.Page, error) {
 		return key.Page{}, fmt.Errorf("gcpkms: %w", err)
 	}
 	page := key.Page{Next: next}
-	denied := 0
+	var denied error
+	readable := false // one of them, at least
 	for _, p := range pages {
 		page.Keys = append(page.Keys, p.Keys...)
 		page.Problems = append(page.Problems, p.Problems...)
 		if p.denied != nil {
-			denied++
+			denied = p.denied
+		} else if len(p.Keys)+len(p.Problems) > 0 { // a key of another curve shows nothing
+			readable = true
 		}
 	}
-	if denied > 0 && denied == len(pages) && len(page.Keys) == 0 {
+	if denied != nil && !readable && len(page.Keys) == 0 {
 		// A right that is missing for all is the ring's trouble and no key's.
-		return key.Page{}, fmt.Errorf("gcpkms: %w", pages[0].denied)
+		return key.Page{}, fmt.Errorf("gcpkms: %w", denied)
 	}
 	return page, nil
 }
@@ -140,8 +143,10 @@ func (b *Backend) versions(ctx context.Context, k *kmspb.CryptoKey) (described, 
 			it := b.client.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{
 				Parent: k.GetName(), PageSize: versionsPerPage, PageToken: token, Filter: secp256k1Version,
 			})
-			var err error
-			found, token, err = onePage(it.Next, it.PageInfo())
+			items, next, err := onePage(it.Next, it.PageInfo())
+			if err == nil { // or else the same page is asked for again
+				found, token = items, next
+			}
 			return err
 		})
 		if err != nil {
@@ -174,7 +179,7 @@ func (b *Backend) version(ctx context.Context, page described, k *kmspb.CryptoKe
 	public, known := b.knownPublic(ref)
 	if !known {
 		if reason != "" {
-			page.Problems = append(page.Problems, key.Problem{Name: name, Reason: reason})
+			page.Problems = append(page.Problems, key.Problem{Name: name, Ref: ref, Reason: reason})
 			return page, nil
 		}
 		var err error

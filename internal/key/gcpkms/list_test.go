@@ -113,6 +113,27 @@ func TestManyVersionsOfOneKeyArePaged(t *testing.T) {
 	}
 }
 
+func TestPageOfVersionsThatFailedIsReadAgain(t *testing.T) {
+	s := start(t, gcpkmsfake.Options{PageSize: 10})
+	for range 25 {
+		s.Add(gcpkmsfake.Key{ID: "a"})
+	}
+	s.Fault("ListCryptoKeyVersions", func(call int) *gcpkmsfake.Fault {
+		if call != 2 {
+			return nil
+		}
+		return &gcpkmsfake.Fault{Err: gcpkmsfake.Error(codes.Unavailable, "")}
+	})
+	seen := map[key.Ref]bool{}
+	keys, _ := list(t, open(t, s))
+	for _, k := range keys {
+		seen[k.Ref] = true
+	}
+	if len(keys) != 25 || len(seen) != 25 {
+		t.Errorf("%d versions, %d of them different; want 25", len(keys), len(seen))
+	}
+}
+
 func TestOneForbiddenKeyIsAProblem(t *testing.T) {
 	s := start(t, gcpkmsfake.Options{})
 	s.Add(gcpkmsfake.Key{ID: "mine"})
@@ -131,12 +152,25 @@ func TestOneForbiddenKeyIsAProblem(t *testing.T) {
 	}
 }
 
+// A key whose state can be seen shows that the right is not missing for all.
+func TestForbiddenKeyBesideADisabledOneIsAProblem(t *testing.T) {
+	s := start(t, gcpkmsfake.Options{})
+	s.Add(gcpkmsfake.Key{ID: "off", State: kmspb.CryptoKeyVersion_DISABLED})
+	s.Add(gcpkmsfake.Key{ID: "theirs"})
+	s.Deny("cloudkms.cryptoKeyVersions.viewPublicKey", true)
+	if keys, problems := list(t, open(t, s)); len(keys) != 0 || len(problems) != 2 {
+		t.Errorf("%v %v", keys, problems)
+	}
+}
+
 func TestRightThatIsMissingEverywhereFailsTheListing(t *testing.T) {
 	for _, permission := range []string{"cloudkms.cryptoKeyVersions.list", "cloudkms.cryptoKeyVersions.viewPublicKey"} {
 		s := start(t, gcpkmsfake.Options{})
 		for i := range 5 {
 			s.Add(gcpkmsfake.Key{ID: fmt.Sprint(i)})
 		}
+		// Of which nothing is asked but the list.
+		s.Add(gcpkmsfake.Key{ID: "p256", Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256})
 		s.Deny(permission, true)
 		if _, err := open(t, s).Keys(t.Context(), ""); !errors.Is(err, key.ErrDenied) || !strings.Contains(err.Error(), "lacks "+permission) {
 			t.Errorf("without %s: %v", permission, err)

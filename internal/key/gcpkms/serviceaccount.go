@@ -61,7 +61,7 @@ type accountKey struct {
 func (s serviceAccount) read() (accountKey, error) {
 	text, err := s.load()
 	if err != nil {
-		return accountKey{}, &key.CallError{Op: "read credentials", Kind: key.ErrDenied, Why: "the secret cannot be read: " + err.Error()}
+		return accountKey{}, &key.CallError{Op: "read credentials", Kind: key.ErrUnavailable, Why: "the secret cannot be read: " + err.Error()}
 	}
 	parsed, err := parseAccountKey(text)
 	if err != nil {

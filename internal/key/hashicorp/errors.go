@@ -44,7 +44,7 @@ func (v *vault) explain(ctx context.Context, c call, response *api.Response, err
 			e.Kind, e.Why = &key.ThrottledError{RetryAfter: retryAfter(response)}, "a rate limit quota of Vault is used up"
 		}
 	case errors.Is(err, errTooLong), errors.Is(err, errNotVault):
-		e.Kind, e.Why = key.ErrBadResponse, err.Error()+": is address that of Vault, without a proxy that rewrites answers?"
+		e.Kind, e.Why = key.ErrBadResponse, err.Error()+": is target_address that of Vault, without a proxy that rewrites answers?"
 	default:
 		e.Kind, e.Why = key.ErrUnavailable, v.unreachable(err)
 	}
@@ -64,7 +64,7 @@ func (v *vault) judge(c call, a *api.ResponseError) verdict {
 	case http.StatusBadRequest:
 		switch {
 		case says(a, "HTTP request to an HTTPS server"):
-			return verdict{key.ErrUnavailable, "Vault wants TLS: write https in address"}
+			return verdict{key.ErrUnavailable, "Vault wants TLS: write https in target_address"}
 		case says(a, "not yet initialized"), says(a, "not initialized"):
 			return verdict{key.ErrUnavailable, "Vault is not initialised: vault operator init"}
 		}
@@ -91,9 +91,9 @@ func (v *vault) judge(c call, a *api.ResponseError) verdict {
 	case http.StatusPreconditionFailed:
 		return verdict{key.ErrUnavailable, "this node of Vault lags behind its primary"}
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return verdict{key.ErrUnavailable, "Vault sends us to another address, and we do not follow: point address at the active node or the load balancer"}
+		return verdict{key.ErrUnavailable, "Vault sends us to another address, and we do not follow: point target_address at the active node or the load balancer"}
 	case 472:
-		return verdict{key.ErrUnavailable, "this is a disaster recovery secondary, which serves nobody: point address at the primary"}
+		return verdict{key.ErrUnavailable, "this is a disaster recovery secondary, which serves nobody: point target_address at the primary"}
 	case http.StatusServiceUnavailable:
 		switch {
 		case says(a, "sealed"):
@@ -139,17 +139,17 @@ func (v *vault) unreachable(err error) string {
 	case errors.As(err, &authority):
 		return "Vault's certificate is signed by an authority that is not trusted: give it in ca_cert"
 	case errors.As(err, &host):
-		return "Vault's certificate is not for the host in address"
+		return "Vault's certificate is not for the host in target_address"
 	case errors.As(err, &invalid):
 		return "Vault's certificate is not valid: it has expired, or is not for servers"
 	case errors.As(err, &header), strings.Contains(err.Error(), "server gave HTTP response"):
-		return "Vault does not speak TLS there: write http in address, or turn TLS on in Vault"
+		return "Vault does not speak TLS there: write http in target_address, or turn TLS on in Vault"
 	case remoteAlert(err):
 		return "Vault refuses the client certificate: client_cert is missing, expired, or not of the authority that Vault trusts"
 	case errors.As(err, &name):
-		return "the name " + name.Name + " cannot be resolved: check address"
+		return "the name " + name.Name + " cannot be resolved: check target_address"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nobody listens at " + address + ": check address, and whether Vault runs"
+		return "nobody listens at " + address + ": check target_address, and whether Vault runs"
 	case !v.asked.Load() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
 		return "the connection to " + address + " broke"
 	case errors.As(err, &op) && op.Op == "dial" && op.Err != nil:

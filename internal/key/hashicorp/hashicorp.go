@@ -118,11 +118,11 @@ func (c *Config) complete() error {
 	u, err := url.Parse(c.Address)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		fail("address: want https://host:port")
+		fail("target_address: want https://host:port")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		fail("address: want nothing but https://host:port; the mount and the namespace have fields of their own")
+		fail("target_address: want nothing but https://host:port; the mount and the namespace have fields of their own")
 	case u.Scheme == "http" && (len(c.CACert) > 0 || c.ClientCert != nil):
-		fail("address: certificates are for TLS, and this address is http")
+		fail("target_address: certificates are for TLS, and this is http")
 	}
 	c.Address = strings.TrimRight(c.Address, "/")
 	switch c.Engine {
@@ -233,7 +233,7 @@ func (v *vault) Health(ctx context.Context) error {
 	case h.Sealed:
 		why = whySealed
 	case h.ReplicationDRMode == "secondary":
-		why = "this is a disaster recovery secondary, which serves nobody: point address at the primary"
+		why = "this is a disaster recovery secondary, which serves nobody: point target_address at the primary"
 	}
 	if why != "" {
 		return &key.CallError{Op: op, Kind: key.ErrUnavailable, Why: why}

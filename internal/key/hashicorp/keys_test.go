@@ -168,10 +168,10 @@ func TestMutualTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	for why, change := range map[string]func(c *hashicorp.Config){
-		"give it in ca_cert":          func(c *hashicorp.Config) { c.CACert = nil },
-		"client_cert is missing":      func(c *hashicorp.Config) { c.ClientCert, c.ClientKey = nil, nil },
-		"do not belong together":      func(c *hashicorp.Config) { c.ClientCert = give(s.TLS().CA) },
-		"not for the host in address": func(c *hashicorp.Config) { c.Address = strings.Replace(c.Address, "127.0.0.1", "localhost", 1) },
+		"give it in ca_cert":                 func(c *hashicorp.Config) { c.CACert = nil },
+		"client_cert is missing":             func(c *hashicorp.Config) { c.ClientCert, c.ClientKey = nil, nil },
+		"do not belong together":             func(c *hashicorp.Config) { c.ClientCert = give(s.TLS().CA) },
+		"not for the host in target_address": func(c *hashicorp.Config) { c.Address = strings.Replace(c.Address, "127.0.0.1", "localhost", 1) },
 		"Vault wants TLS": func(c *hashicorp.Config) {
 			c.Address = strings.Replace(c.Address, "https", "http", 1)
 			c.CACert, c.ClientCert, c.ClientKey = nil, nil, nil

@@ -13,6 +13,7 @@ package keycheck
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -128,6 +129,7 @@ func Run(t T, open func(t T) Fixture) {
 }
 
 type suite struct {
+	signs, again atomic.Int64 // signatures asked for; calls made a second time
 	Fixture
 	closed bool
 }

@@ -18,11 +18,18 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/secp"
 )
 
-// sign asks for one signature and judges it as package wallet does.
+// sign asks for one signature and judges it as package wallet does. A failure that
+// may pass is asked again, as there, but seldom: see repeats.
 func (s *suite) sign(ctx context.Context, k key.Key, digest [32]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
+	s.signs.Add(1)
 	raw, err := s.Backend.SignDigest(ctx, k.Ref, digest)
+	for try := 1; try < 4 && key.Transient(err) && ctx.Err() == nil; try++ {
+		s.again.Add(1)
+		time.Sleep(time.Duration(try) * 100 * time.Millisecond)
+		raw, err = s.Backend.SignDigest(ctx, k.Ref, digest)
+	}
 	if err != nil {
 		return fmt.Errorf("sign %x with %q: %w", digest, k.Ref, err)
 	}
@@ -31,6 +38,17 @@ func (s *suite) sign(ctx context.Context, k key.Key, digest [32]byte) error {
 		return fmt.Errorf("signature of %x by %q (r %x, s %x): %w", digest, k.Ref, raw.R, raw.S, err)
 	}
 	return secp.Check(k.Address, digest, sig)
+}
+
+// repeats demands that hardly any call had to be made again.
+func (s *suite) repeats(t T) {
+	again, signs := s.again.Load(), s.signs.Load()
+	if again > 0 {
+		t.Logf("%d calls for %d signatures failed in a way that may pass, and were made again", again, signs)
+	}
+	if again*50 > signs {
+		t.Errorf("%d calls for %d signatures had to be made again, want at most one in fifty", again, signs)
+	}
 }
 
 func randomDigest() (d [32]byte) {
@@ -77,6 +95,7 @@ func (s *suite) signatures(t T) {
 		}
 	}
 	t.Logf("%d signatures over %d keys", s.Signatures, len(keys))
+	s.repeats(t)
 }
 
 // A digest is 32 opaque bytes: it may be more than the group order, and its

@@ -4,8 +4,6 @@ package pkcs11
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,7 +25,6 @@ type Backend struct {
 	ctx    context.Context // done at Close; the life of the children
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	macKey [32]byte // of the fingerprint of a refused PIN; random
 
 	mu         sync.Mutex
 	closed     bool
@@ -36,11 +33,7 @@ type Backend struct {
 	notBefore  time.Time // when the next may be started
 	lastError  error     // why the last one ended
 	protection key.Protection
-	refused    struct {
-		pin [sha256.Size]byte
-		err error
-	}
-	listing *listing // the last one
+	listing    *listing // the last one
 }
 
 var (
@@ -60,7 +53,6 @@ func Open(_ context.Context, c Config) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{cfg: c, protection: c.Protection}
-	_, _ = rand.Read(b.macKey[:]) // never fails (crypto/rand)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b, nil
 }

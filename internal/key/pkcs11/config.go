@@ -110,6 +110,10 @@ type Config struct {
 	// PageSize is the number of keys in one page of Keys. Zero: 500.
 	PageSize int
 
+	// Logins is shared by the Backends of a process, so that a PIN which the token
+	// refused to one of them is not tried by the others. Nil: shared with nobody.
+	Logins *Logins
+
 	Reads  *key.Quota   // waited for before each listing and look-up; may be nil
 	Logger *slog.Logger // nil: nothing is logged
 }
@@ -179,6 +183,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.PageSize <= 0 {
 		c.PageSize = 500
+	}
+	if c.Logins == nil {
+		c.Logins = NewLogins()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -215,6 +215,37 @@ func TestWrongPINIsTriedOnce(t *testing.T) {
 	}
 }
 
+// Wallets that share a token share its count of wrong PINs.
+func TestWrongPINIsTriedOnceByAllBackends(t *testing.T) {
+	token := newToken(t)
+	s := newShim(t, token)
+	c := s.config(token)
+	c.Logins = pkcs11.NewLogins()
+	wrong := c
+	wrong.PIN = func() (string, error) { return "wrong", nil }
+	var wg sync.WaitGroup
+	for range 4 {
+		b := open(t, wrong)
+		wg.Go(func() {
+			if err := b.Health(t.Context()); !errors.Is(err, key.ErrDenied) || !strings.Contains(err.Error(), "CKR_PIN_INCORRECT") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.calls(t, "C_Login"); n != 1 {
+		t.Errorf("%d logins with the wrong PIN", n)
+	}
+	for range 2 { // the right one is not held up by it, nor by being in use
+		if err := open(t, c).Health(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := s.calls(t, "C_Login"); n != 3 {
+		t.Errorf("%d logins with the wrong PIN and twice the right one", n)
+	}
+}
+
 // The login is gone and the PIN has been changed meanwhile: one login with the
 // old one, then the new one from the file.
 func TestPINChangedUnderALiveChild(t *testing.T) {

@@ -177,6 +177,52 @@ func TestReusedIDIsNotFound(t *testing.T) {
 	mustSign(t, b, keys[0])
 }
 
+// Two pairs whose public objects were given each other's CKA_ID: neither address
+// may be taken at the token's word, least of all to delete what it leads to.
+func TestKeyOfAnotherAddressIsNotDeleted(t *testing.T) {
+	token := newToken(t)
+	one, two := newKey(t), newKey(t)
+	inside(t, token, func(o objects) {
+		o.private(one, "1", "one")
+		o.private(two, "2", "two")
+		o.public(one, "2", "one")
+		o.public(two, "1", "two")
+	})
+	b := open(t, configOf(token))
+	keys, _ := list(t, b)
+	if len(keys) != 2 {
+		t.Fatalf("listed %v", keys)
+	}
+	for _, k := range keys {
+		if _, err := b.Delete(t.Context(), k.Ref); !errors.Is(err, key.ErrBadResponse) || !strings.Contains(err.Error(), "nothing was deleted") {
+			t.Errorf("delete %s: %v", k.Ref, err)
+		}
+	}
+	if after, _ := list(t, b); len(after) != 2 {
+		t.Errorf("%d keys are left", len(after))
+	}
+}
+
+func TestDisabledKeyCanBeDeleted(t *testing.T) {
+	token := newToken(t)
+	off := newKey(t)
+	inside(t, token, func(o objects) {
+		o.private(off, "off", "off", attr(raw.CKA_SIGN, false))
+		o.public(off, "off", "off")
+	})
+	b := open(t, configOf(token))
+	keys, _ := list(t, b)
+	if len(keys) != 1 || keys[0].State != key.Disabled {
+		t.Fatalf("listed %v", keys)
+	}
+	if _, err := b.Delete(t.Context(), keys[0].Ref); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := list(t, b); len(after) != 0 {
+		t.Errorf("left: %v", after)
+	}
+}
+
 func TestSignatureIsNotTrusted(t *testing.T) {
 	token := newToken(t)
 	s := newShim(t, token)

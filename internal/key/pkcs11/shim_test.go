@@ -64,5 +64,11 @@ func (s shim) calls(t *testing.T, function string) int {
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	return strings.Count("\n"+string(log), "\n"+function+"\n")
+	n := 0
+	for line := range strings.Lines(string(log)) {
+		if line == function+"\n" {
+			n++
+		}
+	}
+	return n
 }

@@ -4,8 +4,6 @@ package pkcs11
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,8 +27,8 @@ type life struct {
 	ready chan struct{} // closed when child or err is set
 	child *child
 	err   error
-	slots chan struct{}     // a place for each session: nobody waits inside the child
-	pin   [sha256.Size]byte // fingerprint of the PIN it was started with
+	slots chan struct{} // a place for each session: nobody waits inside the child
+	pin   fingerprint   // of the PIN it was started with
 }
 
 // current gives a child that is ready, and starts one if there is none. It waits
@@ -105,12 +103,12 @@ func (b *Backend) start(l *life) (wire.Hello, error) {
 	if err != nil {
 		return wire.Hello{}, err
 	}
-	mac := hmac.New(sha256.New, b.macKey[:])
-	mac.Write([]byte(pin))
-	mac.Sum(l.pin[:0])
-	if err := b.refusal(l.pin); err != nil {
+	l.pin = b.cfg.Logins.fingerprint(b.cfg, pin)
+	end, err := b.cfg.Logins.begin(b.ctx, l.pin)
+	if err != nil {
 		return wire.Hello{}, err
 	}
+	defer end()
 	if l.child, err = spawn(b.cfg, pin); err != nil {
 		return wire.Hello{}, &key.CallError{Op: "open the token", Kind: key.ErrUnavailable, Why: "the child process could not be started: " + err.Error()}
 	}
@@ -131,6 +129,7 @@ func (b *Backend) start(l *life) (wire.Hello, error) {
 		l.child.stop()
 		return hello, b.explain(l, "open the token", "", err)
 	}
+	b.cfg.Logins.accept(l.pin)
 	return hello, nil
 }
 
@@ -152,16 +151,6 @@ func (b *Backend) over(l *life, why error, age time.Duration) {
 	b.failures++
 }
 
-// refusal gives the error of a PIN that the token refused.
-func (b *Backend) refusal(pin [sha256.Size]byte) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.refused.err != nil && b.refused.pin == pin {
-		return b.refused.err
-	}
-	return nil
-}
-
 // explain turns what a child answered into an error of package key. A PIN that
 // was refused is remembered, and its child ended.
 func (b *Backend) explain(l *life, op string, ref key.Ref, err error) error {
@@ -171,9 +160,7 @@ func (b *Backend) explain(l *life, op string, ref key.Ref, err error) error {
 		e := &key.CallError{Op: op, Ref: ref, Kind: kinds[f.Kind], Why: strings.TrimPrefix(f.Why, op+": ")}
 		if f.PIN {
 			refused := &key.CallError{Op: "log in", Kind: e.Kind, Why: e.Why}
-			b.mu.Lock()
-			b.refused.pin, b.refused.err = l.pin, refused
-			b.mu.Unlock()
+			b.cfg.Logins.refuse(l.pin, refused)
 			l.child.dismiss(refused)
 		}
 		return e

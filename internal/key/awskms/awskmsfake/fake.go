@@ -50,6 +50,7 @@ type Config struct {
 	// RoleExternalID is what AssumeRole wants; sessions of roles are known keys.
 	RoleExternalID string
 	TLS            bool
+	Listener       net.Listener // nil: a free port of 127.0.0.1
 }
 
 // Fault makes requests fail. Zero fields do nothing.
@@ -104,6 +105,10 @@ func Start(c Config) *Server {
 		s.limiters[operation] = rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
 	}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	if c.Listener != nil {
+		_ = s.http.Listener.Close() // nothing was sent to it yet
+		s.http.Listener = c.Listener
+	}
 	s.http.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			s.connections.Add(1)

@@ -48,6 +48,8 @@ type Options struct {
 	Secret   string // default: "first secret"
 	Managed  bool   // a Managed HSM: EC-HSM keys only
 	Standard bool   // a standard vault: no EC-HSM keys
+
+	EntraListener, VaultListener net.Listener // nil: free ports of 127.0.0.1
 }
 
 // Start begins to listen. The caller closes the service.
@@ -75,8 +77,9 @@ func Start(o Options) (*Service, error) {
 		handler http.Handler
 		base    *string
 		opened  *atomic.Int64
-	}{{s.Entra, &s.Entra.base, &s.Entra.connections}, {s.Vault, &s.Vault.base, &s.Vault.connections}} {
-		if err := s.serve(cert, part.handler, part.base, part.opened); err != nil {
+		on      net.Listener
+	}{{s.Entra, &s.Entra.base, &s.Entra.connections, o.EntraListener}, {s.Vault, &s.Vault.base, &s.Vault.connections, o.VaultListener}} {
+		if err := s.serve(cert, part.handler, part.base, part.opened, part.on); err != nil {
 			_ = s.Close()
 			return nil, fmt.Errorf("azurefake: %w", err)
 		}
@@ -84,10 +87,12 @@ func Start(o Options) (*Service, error) {
 	return s, nil
 }
 
-func (s *Service) serve(cert tls.Certificate, handler http.Handler, base *string, opened *atomic.Int64) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed by Close
-	if err != nil {
-		return err
+func (s *Service) serve(cert tls.Certificate, handler http.Handler, base *string, opened *atomic.Int64, l net.Listener) error {
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil { //nolint:noctx // it is closed by Close
+			return err
+		}
 	}
 	*base = "https://" + l.Addr().String()
 	server := &http.Server{

@@ -68,7 +68,7 @@ func pinRefused(err error) bool {
 	return ok && curable(err) == nothing
 }
 
-const pinAdvice = "; no further login is tried with this PIN, since a token locks after a few wrong ones: correct the PIN (or the file that holds it), or reload the configuration"
+const pinAdvice = "; no further login is tried with this PIN, since a token locks after a few wrong ones: correct the PIN (or the file that holds it), or restart hsmsigner"
 
 // loginFailure explains a C_Login that the token refused.
 func loginFailure(c pkcs11.Error, cloudHSM bool) *wire.Failure {
@@ -82,11 +82,11 @@ func loginFailure(c pkcs11.Error, cloudHSM bool) *wire.Failure {
 	case pkcs11.CKR_PIN_LEN_RANGE:
 		f.Why = "the PIN is shorter or longer than the token allows (CKR_PIN_LEN_RANGE)" + pinAdvice
 	case pkcs11.CKR_PIN_LOCKED:
-		f.Why = "the token has locked the user PIN after too many wrong ones (CKR_PIN_LOCKED): its security officer must set a new one (C_InitPIN), then reload the configuration"
+		f.Why = "the token has locked the user PIN after too many wrong ones (CKR_PIN_LOCKED): its security officer must set a new one (C_InitPIN), then restart hsmsigner"
 	case pkcs11.CKR_PIN_EXPIRED:
 		f.Why = "the user PIN has expired (CKR_PIN_EXPIRED): set a new one with the vendor's tool, then correct the configuration"
 	case pkcs11.CKR_USER_PIN_NOT_INITIALIZED:
-		f.Why = "the token has no user PIN yet (CKR_USER_PIN_NOT_INITIALIZED): its security officer must set one (C_InitPIN), then reload the configuration"
+		f.Why = "the token has no user PIN yet (CKR_USER_PIN_NOT_INITIALIZED): its security officer must set one (C_InitPIN), then restart hsmsigner"
 	default:
 		f.Why = "the token refused the login (" + name(c) + ")" + pinAdvice
 	}

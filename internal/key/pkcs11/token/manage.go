@@ -118,22 +118,28 @@ func (t *token) prove(s pkcs11.SessionHandle, public, private pkcs11.ObjectHandl
 			return bad(err.Error())
 		}
 	}
+	fits, err := t.signsFor(s, private, point)
+	if err == nil && !fits {
+		return bad("its signature does not fit its public key")
+	}
+	return point, err
+}
+
+// signsFor reports whether a private key object signs for a public key.
+func (t *token) signsFor(s pkcs11.SessionHandle, private pkcs11.ObjectHandle, point secp.PublicKey) (bool, error) {
 	digest := [32]byte(newDigest())
 	if err := t.module.SignInit(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_ECDSA, nil)}, private); err != nil {
-		return point, err
+		return false, err
 	}
 	raw, err := t.module.Sign(s, digest[:])
 	if err != nil {
-		return point, err
+		return false, err
 	}
 	r, sv, err := split(raw)
 	if err == nil {
 		_, err = secp.Finish(point.Address(), digest, r, sv)
 	}
-	if err != nil {
-		return bad("its signature does not fit its public key")
-	}
-	return point, nil
+	return err == nil, nil
 }
 
 func newDigest() []byte {
@@ -156,12 +162,24 @@ func (t *token) undo(s pkcs11.SessionHandle, err error, objects ...pkcs11.Object
 	return &f
 }
 
-// remove deletes a private key and the public objects that are its own.
+// remove deletes a private key and the public objects that are its own. Which
+// public key belongs to a private one is said by CKA_ID and label, and those may
+// be wrong: a key that signs for another address than the one to be deleted is
+// left alone. One that may not sign cannot be asked.
 func (t *token) remove(deadline time.Time, id []byte, point secp.PublicKey) error {
 	return t.writing(deadline, func(s pkcs11.SessionHandle) error {
 		o, err := t.lookUp(s, id, point)
 		if err != nil {
 			return err
+		}
+		if o.disabled == "" {
+			fits, err := t.signsFor(s, pkcs11.ObjectHandle(o.handle), point)
+			if err != nil {
+				return err
+			}
+			if !fits {
+				return &wire.Failure{Kind: wire.BadResponse, Why: "delete the key: nothing was deleted: the private key object with this CKA_ID signs for another address; correct the CKA_IDs in the token first"}
+			}
 		}
 		t.handles.forget(id, point)
 		if err := t.module.DestroyObject(s, pkcs11.ObjectHandle(o.handle)); err != nil {

@@ -165,7 +165,7 @@ func (t *token) mayLogIn() *wire.Failure {
 	case flags&pkcs11.CKF_USER_PIN_LOCKED != 0:
 		return loginFailure(pkcs11.CKR_PIN_LOCKED, false)
 	case flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
-		f.Why = "one more wrong PIN would lock the token (CKF_USER_PIN_FINAL_TRY), so none is tried: log in once with the vendor's tool, which proves the PIN and resets the count, then reload the configuration"
+		f.Why = "one more wrong PIN would lock the token (CKF_USER_PIN_FINAL_TRY), so none is tried: log in once with the vendor's tool, which proves the PIN and resets the count, then restart hsmsigner"
 	case flags&pkcs11.CKF_USER_PIN_TO_BE_CHANGED != 0:
 		f.Why = "the user PIN must be changed before it can be used (CKF_USER_PIN_TO_BE_CHANGED): change it with the vendor's tool, then correct the configuration"
 	default:
