@@ -473,11 +473,11 @@ func TestAuthorisationOfOurAccountIsRefused(t *testing.T) {
 // No. 11: a signature that comes after its attempt was voided is not stored.
 func TestLateSignatureOfAVoidAttemptIsDropped(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 200 * time.Millisecond
+	set.SendTimeout = time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	_, err := r.send(transfer(0, 0))
 	r.must(err)
-	r.hsm.set(func(h *hsm) { h.delay = func(int) time.Duration { return 400 * time.Millisecond } })
+	r.hsm.set(func(h *hsm) { h.delay = func(int) time.Duration { return 1500 * time.Millisecond } })
 	_, err = r.send(transfer(0, 1)) // cancelled at its deadline
 	if err == nil {
 		t.Fatal("no error")
@@ -485,7 +485,7 @@ func TestLateSignatureOfAVoidAttemptIsDropped(t *testing.T) {
 	r.hsm.set(func(h *hsm) { h.delay = nil })
 	hash, err := r.send(transfer(0, 2))
 	r.must(err)
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(time.Second)
 	r.chain.Mine()
 	r.checkChain(0, 2, []common.Hash{hash})
 	if got := len(r.chain.Received()); got != 2 {

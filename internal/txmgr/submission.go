@@ -52,6 +52,7 @@ type submission struct {
 	// The sender's goroutine's own.
 	answered bool
 	refused  bool   // as soon as the next commit shows that the lease is ours
+	late     bool   // its deadline has passed, and one more commit is waited for
 	seq      uint64 // order of arrival
 	tries    int    // commits that failed with it
 }
@@ -222,6 +223,10 @@ func (s *sender) deadline(sub *submission) {
 	case e == nil && offer != nil && s.loadedOK && len(s.waiters[sub.row.ID]) <= 1:
 		s.subs = slices.DeleteFunc(s.subs, func(other *submission) bool { return other == offer })
 		s.refuse(offer, &RefusedError{Code: codeRefused, Msg: "given up unsent: the account's transactions wait for the node"})
+	case e == nil && s.writing != nil && !sub.late:
+		// It has just ended, and its answer comes with a commit.
+		sub.late = true
+		s.then(func() { s.deadline(sub) })
 	case e == nil && s.owner != "":
 		s.closing(sub)
 	case e == nil:
