@@ -113,9 +113,9 @@ func TestVanishedKeyIsMissingAndRefusedUntilItReturns(t *testing.T) {
 func TestKeyThatIsThereAndCannotBeUsedIsDisabledNotMissing(t *testing.T) {
 	v, d := newVault(t, 2), newDisk(t)
 	addr := v.address("key-0")
+	v.problem = key.Problem{Name: "key-0", Ref: "ref:key-0", Reason: "it is switched off"}
 	w := openWallet(t, v, d, nil)
 	v.remove("key-0")
-	v.problem = key.Problem{Name: "key-0", Ref: "ref:key-0", Reason: "it is switched off"}
 	report, err := w.Refresh(t.Context())
 	if err != nil || report.Missing != 0 {
 		t.Fatalf("report %+v, %v", report, err)
