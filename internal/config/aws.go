@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // AWSKMS is AWS KMS in one region of one account.
@@ -43,12 +45,31 @@ type AWSCredential struct {
 var (
 	awsRegion   = regexp.MustCompile(`^[a-z]{2,8}(-[a-z]{2,12}){1,3}-[0-9]{1,2}$`)
 	awsKeyID    = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
-	awsRole     = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}$`)
-	awsExternal = regexp.MustCompile(`^[\w+=,.@:/-]{2,612}[\w+=,.@:/-]{0,612}$`)
+	awsRole     = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
+	awsExternal = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	awsProfile  = regexp.MustCompile(`^[\w.@-]{1,128}$`)
 	awsAlias    = regexp.MustCompile(`^[a-zA-Z0-9/_-]{1,250}$`)
-	awsTag      = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/+@-]{1,128}(=[\p{L}\p{Z}\p{N}_.:/=+@-]{0,256})?$`)
 )
+
+// The longest that AWS takes, in characters. They are not counted in the patterns: a
+// count as long as this costs memory at every start.
+const (
+	maxTagKey, maxTagValue = 128, 256
+	maxExternalID          = 1224
+	maxARN                 = 2048
+)
+
+// isTag reports whether s may be KEY or KEY=VALUE. That is no pattern: a counted class
+// of all letters costs megabytes.
+func isTag(s string) bool {
+	name, value, _ := strings.Cut(s, "=")
+	fits := func(s, signs string, most int) bool {
+		return utf8.RuneCountInString(s) <= most && !strings.ContainsFunc(s, func(r rune) bool {
+			return !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune(signs, r)
+		})
+	}
+	return name != "" && fits(name, "_.:/+@-", maxTagKey) && fits(value, "_.:/+@-=", maxTagValue)
+}
 
 func readAWSKMS(o *object) *AWSKMS {
 	a := &AWSKMS{}
@@ -83,7 +104,7 @@ func readAWSDiscovery(v value) (d AWSDiscovery, err error) {
 		return d, nil
 	case way == "alias":
 		return d, errors.New("alias: want the first letters of an alias after it, without alias/, like alias:treasury-")
-	case way == "tag" && awsTag.MatchString(what):
+	case way == "tag" && isTag(what):
 		d.TagKey, d.TagValue, _ = strings.Cut(what, "=")
 		return d, nil
 	}
@@ -103,8 +124,8 @@ func readAWSCredential(o *object) AWSCredential {
 	field(o, "profile", &c.Profile, matching(awsProfile, "the name of a profile"))
 	o.only("user_id", "user_secret")
 	o.only("identity", "profile")
-	field(o, "role_arn", &c.RoleARN, matching(awsRole, "arn:aws:iam::ACCOUNT:role/NAME"))
-	field(o, "external_id", &c.ExternalID, matching(awsExternal, "2 to 1224 letters, digits and + = , . @ : / -"))
+	field(o, "role_arn", &c.RoleARN, atMost(maxARN, matching(awsRole, "arn:aws:iam::ACCOUNT:role/NAME")))
+	field(o, "external_id", &c.ExternalID, atMost(maxExternalID, matching(awsExternal, "2 to 1224 letters, digits and + = , . @ : / -")))
 	field(o, "sts_address", &c.STSAddress, targetURL)
 	o.only("role_arn", "external_id", "sts_address")
 	return c

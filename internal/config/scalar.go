@@ -74,6 +74,17 @@ func matching(pattern *regexp.Regexp, want string) parser[string] {
 	}
 }
 
+// atMost is a text of no more than so many bytes.
+func atMost(most int, p parser[string]) parser[string] {
+	return func(v value) (string, error) {
+		s, err := p(v)
+		if err == nil && len(s) > most {
+			err = fmt.Errorf("has %d characters: want at most %d", len(s), most)
+		}
+		return s, err
+	}
+}
+
 func boolean(v value) (bool, error) {
 	if v.node.Kind == yamlScalar && v.node.ShortTag() == "!!bool" {
 		return strings.EqualFold(v.node.Value, "true"), nil
