@@ -8,7 +8,7 @@ import (
 )
 
 // ballastSize is the size of an allocation that is never touched, in bytes.
-const ballastSize = 32 << 20
+const ballastSize = 8 << 20
 
 // ballast makes the heap grow to twice its size before it is collected. What is
 // live is a few MiB in a small daemon; it would be collected ten times a second
