@@ -145,19 +145,3 @@ func (s *sender) end(ctx context.Context) error {
 	s.commit(ctx)
 	return s.quiet()
 }
-
-// putBack has events run in the next round, before all others.
-func (s *sender) putBack(events []func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inbox = append(events[:len(events):len(events)], s.inbox...)
-	s.rouse()
-}
-
-// rouse wakes the goroutine. s.mu is held.
-func (s *sender) rouse() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
