@@ -3,37 +3,18 @@
 package e2e_test
 
 import (
-	"fmt"
 	"os"
-	"sync"
 	"testing"
 
 	"github.com/hsmsigner/hsmsigner/e2e/harness"
+	"github.com/hsmsigner/hsmsigner/e2e/harness/programs"
 )
 
-// build makes the programs under test once, when the first test wants them.
-var build func() (harness.Binaries, error)
+var built programs.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "hsmsigner-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	build = sync.OnceValues(func() (harness.Binaries, error) {
-		return harness.Build(dir, os.Getenv("E2E_RACE") == "1")
-	})
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(built.Main(m)) }
 
 func binaries(t *testing.T) harness.Binaries {
 	t.Helper()
-	b, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return built.Of(t)
 }

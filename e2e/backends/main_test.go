@@ -3,40 +3,21 @@
 package backends_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/hsmsigner/hsmsigner/e2e/harness"
+	"github.com/hsmsigner/hsmsigner/e2e/harness/programs"
 )
 
-// build compiles the programs when a test first needs them.
-var build func() (harness.Binaries, error)
+var built programs.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "hsmsigner-backends-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	build = sync.OnceValues(func() (harness.Binaries, error) {
-		return harness.Build(dir, os.Getenv("E2E_RACE") == "1")
-	})
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(built.Main(m)) }
 
 func binaries(t *testing.T) harness.Binaries {
 	t.Helper()
-	b, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return built.Of(t)
 }
 
 // secretFile writes a secret where only its owner can read it.

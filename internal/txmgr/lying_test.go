@@ -289,41 +289,27 @@ func TestBlockThatVanishedInALongAbsenceIsNoticed(t *testing.T) {
 
 // No. 7: the first count of an account that has no rows is all there is to go
 // by. If it was a lie, what was sent hangs above a gap; when the node tells the
-// truth again the gap is filled, and nothing that was shown is lost.
+// truth again the gap is filled, and nothing that was shown is lost. Nor does it help
+// the lie that the rows are read a second time while it lasts.
 func TestFirstCountThatWasALieIsGoneOver(t *testing.T) {
-	r := newRig(t, nodetest.Options{Interval: 30 * time.Millisecond}, fast())
-	r.chain.LieNonce(addr(0), 6, 6)
-	var hashes []common.Hash
-	for i := range 5 {
-		h, err := r.send(transfer(0, int64(100+i)))
-		r.must(err)
-		hashes = append(hashes, h)
+	for name, meanwhile := range map[string]func(*rig){"AtOnce": func(*rig) {}, "AfterARestart": (*rig).restart} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nodetest.Options{Interval: 30 * time.Millisecond}, fast())
+			r.chain.LieNonce(addr(0), 6, 6)
+			var hashes []common.Hash
+			for i := range 5 {
+				h, err := r.send(transfer(0, int64(100+i)))
+				r.must(err)
+				hashes = append(hashes, h)
+			}
+			meanwhile(r)
+			r.chain.TellTruth(addr(0))
+			r.waitFor("all mined", func() bool { return len(r.chain.Mined(addr(0))) == 11 })
+			r.checkChain(0, 11, hashes)
+			last, err := r.send(transfer(0, 200))
+			r.must(err)
+			r.waitFor("goes on", func() bool { return len(r.chain.Mined(addr(0))) == 12 })
+			r.checkChain(0, 12, append(hashes, last))
+		})
 	}
-	r.chain.TellTruth(addr(0))
-	r.waitFor("all mined", func() bool { return len(r.chain.Mined(addr(0))) == 11 })
-	r.checkChain(0, 11, hashes)
-	last, err := r.send(transfer(0, 200))
-	r.must(err)
-	r.waitFor("goes on", func() bool { return len(r.chain.Mined(addr(0))) == 12 })
-	r.checkChain(0, 12, append(hashes, last))
-}
-
-// Nor does it help the lie that the rows are read a second time while it lasts.
-func TestFirstCountThatWasALieIsGoneOverAfterARestart(t *testing.T) {
-	r := newRig(t, nodetest.Options{Interval: 30 * time.Millisecond}, fast())
-	r.chain.LieNonce(addr(0), 6, 6)
-	var hashes []common.Hash
-	for i := range 5 {
-		h, err := r.send(transfer(0, int64(100+i)))
-		r.must(err)
-		hashes = append(hashes, h)
-	}
-	r.restart() // the rows are read while the node still lies
-	r.chain.TellTruth(addr(0))
-	r.waitFor("all mined", func() bool { return len(r.chain.Mined(addr(0))) == 11 })
-	r.checkChain(0, 11, hashes)
-	last, err := r.send(transfer(0, 200))
-	r.must(err)
-	r.waitFor("goes on", func() bool { return len(r.chain.Mined(addr(0))) == 12 })
-	r.checkChain(0, 12, append(hashes, last))
 }
