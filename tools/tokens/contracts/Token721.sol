@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made by tools/tokens/build.mjs; changes belong into sources.mjs.
+pragma solidity 0.8.30;
+
+import {ERC721} from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
+
+/**
+ * @title Token721
+ * @notice A non-fungible token (ERC-721), of a fixed supply. The first token has the id 1.
+ */
+contract Token721 is ERC721 {
+    string private _base;
+
+    /// @notice More tokens were asked for at the beginning than 256.
+    error TooManyAtFirst(uint256 supply, uint256 most);
+
+    /**
+     * @param name_ What the collection is called.
+     * @param symbol_ Its short name.
+     * @param baseURI_ What each token's URI begins with; its id follows. Empty for no URIs.
+     * @param owner_ Who gets the first tokens.
+     * @param supply_ How many tokens there are from the beginning, with ids from 1; at most 256.
+     */
+    constructor(string memory name_, string memory symbol_, string memory baseURI_, address owner_, uint256 supply_) ERC721(name_, symbol_) {
+        _base = baseURI_;
+        if (supply_ > 256) {
+            revert TooManyAtFirst(supply_, 256);
+        }
+        for (uint256 id = 1; id <= supply_; id++) {
+            _mint(owner_, id);
+        }
+    }
+
+    /// @notice What each token's URI begins with.
+    function baseURI() public view returns (string memory) {
+        return _base;
+    }
+
+    function _baseURI() internal view override returns (string memory) {
+        return _base;
+    }
+}
