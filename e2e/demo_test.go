@@ -8,12 +8,15 @@ import (
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/hsmsigner/hsmsigner/e2e/harness"
 )
 
 // What `make demo ONCE=1` runs once it has built: chain, daemon, wallet and one
 // transfer, then a clean end.
 func TestDemoOnce(t *testing.T) {
 	t.Parallel()
+	harness.Turn(t, "demo")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binaries(t).Hsmsigner, "demo", "--once")

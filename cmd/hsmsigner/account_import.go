@@ -13,6 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/spf13/cobra"
 
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
 )
@@ -42,7 +43,11 @@ and in the history of the shell.`,
 				return err
 			}
 			defer clear(secret)
-			return a.addAccount(cmd, target, func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error) {
+			address, err := addressOfKey(secret)
+			if err != nil {
+				return err
+			}
+			return a.addAccount(cmd, target, newAccount{audit.ImportKey, address}, func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error) {
 				return keystore.Import(dir, secret, password, cost)
 			})
 		},

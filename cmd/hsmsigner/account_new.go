@@ -12,7 +12,9 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/spf13/cobra"
 
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
 )
 
@@ -28,7 +30,7 @@ a .password file beside the key. A running daemon notices the new file.`,
   hsmsigner account new --wallet treasury --output json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.addAccount(cmd, target, keystore.Create)
+			return a.addAccount(cmd, target, newAccount{action: audit.CreateKey}, keystore.Create)
 		},
 	}
 	a.targetFlags(cmd, &target)
@@ -53,11 +55,18 @@ type createdAccount struct {
 	File    string `json:"file"`
 }
 
+// newAccount is what an account is to become: made, with an address that is not
+// known before, or imported.
+type newAccount struct {
+	action  audit.Action
+	address common.Address
+}
+
 // addKey stores one key in dir and says where.
 type addKey func(dir string, password []byte, cost keystore.ScryptParams) (string, common.Address, error)
 
 // addAccount adds a key to the keystore of a wallet.
-func (a *app) addAccount(cmd *cobra.Command, target keyTarget, add addKey) error {
+func (a *app) addAccount(cmd *cobra.Command, target keyTarget, n newAccount, add addKey) error {
 	c, err := a.load(cmd)
 	if err != nil {
 		return err
@@ -73,10 +82,19 @@ func (a *app) addAccount(cmd *cobra.Command, target keyTarget, add addKey) error
 	if target.light {
 		cost = keystore.LightScrypt
 	}
-	path, address, err := addToKeystore(w.Details.Keystore, cost, add)
+	trail, err := a.keysOnRecord(cmd, keySource{wallet: w.Name})
 	if err != nil {
 		return err
 	}
+	defer trail.Close()
+	made, err := trail.change(cmd.Context(), n.action, n.address, "", func() (key.Key, error) {
+		path, address, err := addToKeystore(w.Details.Keystore, cost, add)
+		return key.Key{Ref: key.Ref(path), Address: address}, err
+	})
+	if err != nil {
+		return err
+	}
+	address, path := made.Address, string(made.Ref)
 	return a.print(cmd, createdAccount{w.Name, address.Hex(), path}, func(out io.Writer) {
 		fmt.Fprintf(out, "%s\nkey file: %s\nKeep a copy of the file and of its password: nobody can make this key again.\n", address.Hex(), path)
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/fleet"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/awskms"
 )
@@ -17,7 +18,7 @@ func awsQuotas() quotas {
 	return quotas{sign: awskms.SignPerSecond, read: awskms.ReadPerSecond, one: awskms.OneBucket}
 }
 
-func openAWS(ctx context.Context, d config.Details, reads *key.Quota, log *slog.Logger) (key.Backend, error) {
+func openAWS(ctx context.Context, d config.Details, reads *key.Quota, dial fleet.Dial, log *slog.Logger) (key.Backend, error) {
 	a := d.AWSKMS
 	roots, err := moreRoots(a.CACert)
 	if err != nil {
@@ -29,7 +30,7 @@ func openAWS(ctx context.Context, d config.Details, reads *key.Quota, log *slog.
 		Endpoint: a.TargetAddress, STSEndpoint: a.Credential.STSAddress, TaggingEndpoint: a.TagAddress, FIPS: a.FIPS, RootCAs: roots,
 		Discovery: awskms.Discovery{AliasPrefix: a.Discovery.AliasPrefix, TagKey: a.Discovery.TagKey, TagValue: a.Discovery.TagValue},
 		Tags:      filtersByTag(d),
-		Reads:     reads, Logger: log,
+		Reads:     reads, DialContext: dial, Logger: log,
 	}
 	if a.Credential.Ambient {
 		c.Ambient = &awskms.Ambient{Profile: a.Credential.Profile}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/fleet"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/azure"
 )
@@ -22,7 +23,7 @@ func azureQuotas(a *config.Azure) quotas {
 	return quotas{sign: azure.SignPerSecond, read: azure.ReadPerSecond, one: azure.OneBucket}
 }
 
-func openAzure(ctx context.Context, a *config.Azure, reads *key.Quota, log *slog.Logger) (key.Backend, error) {
+func openAzure(ctx context.Context, a *config.Azure, reads *key.Quota, dial fleet.Dial, log *slog.Logger) (key.Backend, error) {
 	roots, err := moreRoots(a.CACert)
 	if err != nil {
 		return nil, err
@@ -35,6 +36,6 @@ func openAzure(ctx context.Context, a *config.Azure, reads *key.Quota, log *slog
 		WorkloadIdentity:    a.Credential.Identity == config.AzureWorkload, TokenFile: a.Credential.TokenFile,
 		AuthorityHost: a.Authority, RelaxedHosts: a.RelaxedHosts, RootCAs: roots,
 		Software: a.Software, KEK: a.KEK, PlainImport: a.PlainImport,
-		Reads: reads, Logger: log,
+		DialContext: dial, Reads: reads, Logger: log,
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/fleet"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/gcpkms"
 )
@@ -16,10 +17,10 @@ func gcpQuotas() quotas {
 	return quotas{sign: gcpkms.SignPerSecond, read: gcpkms.ReadPerSecond, one: gcpkms.SharedQuota}
 }
 
-func openGCP(ctx context.Context, g *config.GCPKMS, signs, reads *key.Quota, log *slog.Logger) (key.Backend, error) {
+func openGCP(ctx context.Context, g *config.GCPKMS, quota quotaPair, dial fleet.Dial, log *slog.Logger) (key.Backend, error) {
 	c := gcpkms.Config{
 		KeyRing: g.KeyRing, Credentials: revealer(g.Credential.ServiceAccount), Ambient: g.Credential.Identity == config.GCPDefault,
-		Reads: reads, Crypto: signs, Logger: log,
+		Reads: quota.reads, Crypto: quota.signs, DialContext: dial, Logger: log,
 	}
 	if g.TargetAddress != "" {
 		u, err := url.Parse(g.TargetAddress) // config has judged it: http on loopback only

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/fleet"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/hashicorp"
 )
@@ -15,7 +16,7 @@ func hashicorpQuotas() quotas {
 	return quotas{sign: hashicorp.SignPerSecond, read: hashicorp.ReadPerSecond, one: hashicorp.SharedQuota}
 }
 
-func openHashicorp(ctx context.Context, h *config.Hashicorp, reads *key.Quota, log *slog.Logger) (key.Backend, error) {
+func openHashicorp(ctx context.Context, h *config.Hashicorp, reads *key.Quota, dial fleet.Dial, log *slog.Logger) (key.Backend, error) {
 	ca, err := h.CACert.Reveal()
 	if err != nil {
 		return nil, err
@@ -25,7 +26,7 @@ func openHashicorp(ctx context.Context, h *config.Hashicorp, reads *key.Quota, l
 		Token: revealer(h.Credential.Token), RoleID: h.Credential.RoleID, Secret: revealer(h.Credential.SecretID),
 		Kubernetes: vaultLogin(h.Credential.Kubernetes), JWT: vaultLogin(h.Credential.JWT), AuthMount: h.Credential.AuthMount,
 		CACert: []byte(ca), ClientCert: revealer(h.ClientCert), ClientKey: revealer(h.ClientKey),
-		Reads: reads, Logger: log,
+		DialContext: dial, Reads: reads, Logger: log,
 	})
 }
 

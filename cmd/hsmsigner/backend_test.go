@@ -26,7 +26,7 @@ func TestShareOfTheConfigIsThatOfTheLimiter(t *testing.T) {
 }
 
 func TestWalletsOnOneServiceShareItsQuota(t *testing.T) {
-	book := quotaBook{}
+	book := newQuotaBook()
 	of := func(d config.Details) quotaPair { return book.limits(d, azureQuotas(d.Azure)) }
 	a, b, other := of(vault("one")), of(vault("One")), of(vault("two"))
 	if a.signs == nil || a != b {
@@ -53,7 +53,7 @@ func TestWalletsOnOneServiceShareItsQuota(t *testing.T) {
 }
 
 func TestQuotasOfAWSAreThoseOfAnAccountInARegion(t *testing.T) {
-	book := quotaBook{}
+	book := newQuotaBook()
 	of := func(region, role string) quotaPair {
 		return book.limits(config.Details{QuotaShare: 1, AWSKMS: &config.AWSKMS{Region: region, Credential: config.AWSCredential{RoleARN: role}}}, awsQuotas())
 	}
@@ -68,11 +68,11 @@ func TestQuotasOfAWSAreThoseOfAnAccountInARegion(t *testing.T) {
 
 func TestKeystoreHasNoQuotaUnlessItIsGivenOne(t *testing.T) {
 	d := config.Details{QuotaShare: 1, Keystore: &config.Keystore{}}
-	if pair := (quotaBook{}).limits(d, quotas{}); pair != (quotaPair{}) {
+	if pair := newQuotaBook().limits(d, quotas{}); pair != (quotaPair{}) {
 		t.Errorf("got %+v", pair)
 	}
 	d.RateLimit = 2
-	if pair := quotaBook(nil).limits(d, quotas{}); pair.signs.State().Share != 2 || pair.reads != nil {
+	if pair := (*quotaBook)(nil).limits(d, quotas{}); pair.signs.State().Share != 2 || pair.reads != nil {
 		t.Errorf("got %+v", pair)
 	}
 }

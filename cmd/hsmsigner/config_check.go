@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 )
 
 func (a *app) configCheckCommand() *cobra.Command {
@@ -51,6 +52,10 @@ func (a *app) configCheck(cmd *cobra.Command, offline bool) error {
 	var problems config.Errors
 	if err != nil && !errors.As(err, &problems) {
 		return &configError{err}
+	}
+	if err == nil {
+		_, err = declaredRules(c)
+		problems = policyProblems(err)
 	}
 	result := checked{
 		Problems: append([]config.Problem{}, problems...),
@@ -99,6 +104,17 @@ func (a *app) configCheck(cmd *cobra.Command, offline bool) error {
 		return &configError{errors.New(strings.Join(bad, "\nhsmsigner: "))}
 	}
 	return nil
+}
+
+// policyProblems are what is wrong with rules, as problems of the config.
+func policyProblems(err error) (problems config.Errors) {
+	var wrong policy.Errors
+	if errors.As(err, &wrong) {
+		for _, p := range wrong {
+			problems = append(problems, config.Problem{File: p.File, Line: p.Line, Path: strings.TrimSuffix("policy."+p.Path, "."), Message: p.Message})
+		}
+	}
+	return problems
 }
 
 func walletNames(c *config.Config) string {

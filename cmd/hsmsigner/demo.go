@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/spf13/cobra"
 
 	"github.com/hsmsigner/hsmsigner/internal/config"
@@ -29,7 +31,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "Show it all at work: a chain, the daemon, a transaction",
 		Long: `Starts a development chain and the daemon with a freshly made account, sends one
 transfer through the RPC door, shows its receipt, and then says how to send
-more. Ctrl-C stops everything. Nothing outlives the demo unless --dir is given.
+more, and where the console is. Small transfers go on, so that it has something
+to show. Ctrl-C stops everything. Nothing outlives the demo unless --dir is given.
 
 It wants the program devnet beside hsmsigner: make build makes both.`,
 		Example: `  hsmsigner demo
@@ -58,6 +61,7 @@ type demo struct {
 	account         common.Address
 	chain           uint64
 	node, rpc, http string // host:port of the chain, the RPC door and the admin listener
+	key             string // the API key that opens the console
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -98,6 +102,9 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 
+	if d.key, err = d.makeKey(ctx); err != nil {
+		return fmt.Errorf("key of the console: %w", err)
+	}
 	d.say("starting the daemon on %s", d.rpc)
 	stop, err := d.startDaemon(ctx, cancel)
 	if err != nil {
@@ -125,9 +132,49 @@ func (d *demo) show(ctx context.Context) error {
 	if d.once {
 		return nil
 	}
+	d.traffic(ctx)
 	<-ctx.Done()
 	fmt.Fprintln(d.out)
 	return nil
+}
+
+// What the demo sends while somebody looks at it.
+const (
+	trafficEvery = 1500 * time.Millisecond
+	trafficMost  = 20_000 // some eight hours
+)
+
+// traffic sends small transfers until ctx ends, so that the console has something
+// to show. What fails is for the console to show, too.
+func (d *demo) traffic(ctx context.Context) {
+	tick := time.NewTicker(trafficEvery)
+	defer tick.Stop()
+	for range trafficMost {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		value := (1 + mathrand.Uint64N(20)) * 1e15 // 0.001 to 0.02 ether
+		var hash string
+		_ = call(ctx, "http://"+d.rpc, &hash, "eth_sendTransaction", map[string]string{
+			"from": d.account.Hex(), "to": demoTarget, "value": hexutil.EncodeUint64(value),
+		})
+	}
+}
+
+// makeKey makes the API key for the console, as hsmsigner admin bootstrap does.
+func (d *demo) makeKey(ctx context.Context) (string, error) {
+	c, _, err := config.Load(filepath.Join(d.dir, "config.yaml"))
+	if err != nil {
+		return "", err
+	}
+	db, err := recordDatabase(ctx, c, io.Discard)
+	if err != nil {
+		return "", err
+	}
+	key, err := rootKey(ctx, c, db, "demo", false)
+	return key.Key, errors.Join(err, db.Close())
 }
 
 // startDaemon runs the daemon beside this goroutine. The function it returns

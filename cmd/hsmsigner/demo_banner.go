@@ -12,6 +12,8 @@ const bannerText = `
   HSM Signer is running. Any Ethereum program can send through it: it looks like
   a node that has the key.
 
+  Console    http://{{.Admin}}/console/sign-in#{{.Key}}
+             (this link fills in the API key: press Sign in)
   JSON-RPC   http://{{.RPC}}        WebSocket  ws://{{.RPC}}
   Metrics    http://{{.Admin}}/metrics
   Account    {{.Account}}   (funded with 10,000 ether on chain {{.Chain}})
@@ -43,7 +45,7 @@ func (d *demo) banner() {
 	var b strings.Builder
 	// The template is a constant and its data has no methods: it cannot fail.
 	_ = template.Must(template.New("banner").Parse(bannerText)).Execute(&b, map[string]any{
-		"RPC": d.rpc, "Admin": d.http, "Account": d.account.Hex(), "Chain": d.chain,
+		"RPC": d.rpc, "Admin": d.http, "Key": d.key, "Account": d.account.Hex(), "Chain": d.chain,
 		"Target": demoTarget, "Dir": d.dir, "Temporary": d.temporary, "Once": d.once,
 	})
 	_, _ = d.out.Write([]byte(b.String()))

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 
 	"github.com/hsmsigner/hsmsigner/internal/control"
+	"github.com/hsmsigner/hsmsigner/internal/fleet"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/txmgr"
@@ -17,9 +19,13 @@ import (
 
 // controlDesk is the running daemon as the control socket shows it.
 type controlDesk struct {
-	manager *txmgr.Manager
-	wallets []*servedWallet
+	manager  *txmgr.Manager
+	wallets  *fleet.Fleet
+	operator http.Handler // the management API for the operator; nil: there is none
 }
+
+// Management is what the operator's commands about policies and freezes go to.
+func (d *controlDesk) Management() http.Handler { return d.operator }
 
 // Repair examines or mends a sender.
 func (d *controlDesk) Repair(ctx context.Context, sender string, action control.RepairAction) (control.Report, error) {
@@ -91,13 +97,12 @@ func report(r txmgr.Report, done string) control.Report {
 
 // Refresh looks for a wallet's keys now.
 func (d *controlDesk) Refresh(ctx context.Context, name string) error {
-	for _, w := range d.wallets {
-		if w.config.Name == name {
-			_, err := w.keys.Refresh(ctx)
-			return err
-		}
+	w := d.wallets.Wallet(name)
+	if w == nil {
+		return fmt.Errorf("%w: there is no wallet %q", control.ErrNotFound, name)
 	}
-	return fmt.Errorf("%w: there is no wallet %q", control.ErrNotFound, name)
+	_, err := w.Refresh(ctx)
+	return err
 }
 
 // explain words an error of a health check for whoever reads /readyz: the
@@ -116,7 +121,7 @@ func explain(err error) string {
 		return "not reachable"
 	case errors.Is(err, node.ErrBadResponse), errors.Is(err, node.ErrTooLarge):
 		return "gave an answer that makes no sense"
-	case errors.Is(err, errStillDiscovering), errors.Is(err, errNoKeys):
+	case errors.Is(err, fleet.ErrDiscovering), errors.Is(err, fleet.ErrNoKeys):
 		return err.Error()
 	}
 	return "failed; the log says why"

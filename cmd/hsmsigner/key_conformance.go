@@ -83,6 +83,9 @@ func (a *app) conformance(cmd *cobra.Command, source keySource, f keycheck.Fixtu
 	if err := suits(cmd, source, d, f.CreateName != "", shared); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	if err := a.recordUse(cmd, source, "key-conformance", keyUse{Signatures: f.Signatures, Makes: f.CreateName}); err != nil {
+		return err
+	}
 	report := runChecks(cmd.Context(), progress, func(t keycheck.T) {
 		keycheck.Run(t, func(t keycheck.T) keycheck.Fixture {
 			f := f

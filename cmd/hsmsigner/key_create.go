@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/spf13/cobra"
 
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/key/keystore"
@@ -78,7 +79,14 @@ func (a *app) keyCreate(cmd *cobra.Command, n newKey) error {
 	if !ok {
 		return unsupported(d, "make keys")
 	}
-	made, err := creator.Create(cmd.Context(), n.name, tags)
+	trail, err := a.keysOnRecord(cmd, n.source)
+	if err != nil {
+		return err
+	}
+	defer trail.Close()
+	made, err := trail.change(cmd.Context(), audit.CreateKey, common.Address{}, n.name, func() (key.Key, error) {
+		return creator.Create(cmd.Context(), n.name, tags)
+	})
 	if err != nil {
 		return err
 	}
@@ -136,17 +144,24 @@ func (a *app) keyImport(cmd *cobra.Command, n newKey, args []string, passwordFil
 	if err != nil {
 		return err
 	}
-	var got key.Key
-	if d.Keystore != nil {
-		got, err = importToKeystore(d.Keystore, n, secret)
-	} else {
-		got, err = importer.Import(cmd.Context(), n.name, secret, tags)
-	}
+	trail, err := a.keysOnRecord(cmd, n.source)
 	if err != nil {
 		return err
 	}
-	if got.Address != want {
-		return fmt.Errorf("the backend says that the key which it took in has the address %s, and it has %s: do not use it", got.Address, want)
+	defer trail.Close()
+	got, err := trail.change(cmd.Context(), audit.ImportKey, want, n.name, func() (got key.Key, err error) {
+		if d.Keystore != nil {
+			got, err = importToKeystore(d.Keystore, n, secret)
+		} else {
+			got, err = importer.Import(cmd.Context(), n.name, secret, tags)
+		}
+		if err == nil && got.Address != want {
+			err = fmt.Errorf("the backend says that the key which it took in has the address %s, and it has %s: do not use it", got.Address, want)
+		}
+		return got, err
+	})
+	if err != nil {
+		return err
 	}
 	return a.printKey(cmd, got, "")
 }

@@ -13,15 +13,18 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/spf13/cobra"
 
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 )
 
 func (a *app) keySwitchCommand(enable bool) *cobra.Command {
 	var source keySource
+	action := audit.DisableKey
 	use, short, long := "disable", "Switch a key off", `Switches a key off at the provider, so that nobody can sign with it. Nothing is
 lost: key enable switches it on again. The daemon notices at its next refresh,
 or when the next signature is refused.`
 	if enable {
+		action = audit.EnableKey
 		use, short, long = "enable", "Switch a key on again", `Switches a key on at the provider that was switched off there. AWS and Google do
 not tell the address of a key that is off: name it by the reference that key
 disable has printed.`
@@ -46,7 +49,14 @@ disable has printed.`
 			if err != nil {
 				return err
 			}
-			if err := enabler.SetEnabled(cmd.Context(), k.Ref, enable); err != nil {
+			trail, err := a.keysOnRecord(cmd, source)
+			if err != nil {
+				return err
+			}
+			defer trail.Close()
+			if _, err := trail.change(cmd.Context(), action, k.Address, string(k.Ref), func() (key.Key, error) {
+				return k, enabler.SetEnabled(cmd.Context(), k.Ref, enable)
+			}); err != nil {
 				return err
 			}
 			k.State, k.Reason = key.Disabled, "switched off"
@@ -113,8 +123,16 @@ func (a *app) keyDelete(cmd *cobra.Command, source keySource, what string, yes b
 			return err
 		}
 	}
-	gone, err := deleter.Delete(cmd.Context(), k.Ref)
+	trail, err := a.keysOnRecord(cmd, source)
 	if err != nil {
+		return err
+	}
+	defer trail.Close()
+	var gone time.Time
+	if _, err = trail.change(cmd.Context(), audit.DeleteKey, k.Address, string(k.Ref), func() (_ key.Key, err error) {
+		gone, err = deleter.Delete(cmd.Context(), k.Ref)
+		return k, err
+	}); err != nil {
 		return err
 	}
 	out := deletedKey{Address: k.Address.Hex(), Ref: string(k.Ref)}

@@ -71,6 +71,9 @@ func (a *app) keyTest(cmd *cobra.Command, source keySource, names []string, sign
 	if err != nil {
 		return err
 	}
+	if err := a.recordUse(cmd, source, "key-test", keyUse{Signatures: signatures, Accounts: addressesOf(keys)}); err != nil {
+		return err
+	}
 	trials, bad := []keyTrial{}, 0
 	for _, k := range keys {
 		trial := tryKey(ctx, backend, k, signatures)

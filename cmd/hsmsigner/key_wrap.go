@@ -36,7 +36,7 @@ func (a *app) keyWrapCommand() *cobra.Command {
 	var passwordFile string
 	cmd := &cobra.Command{
 		Use:   "wrap [FILE]",
-		Short: "Wrap a private key for import into Azure, AWS or Google by their own tools",
+		Short: "Wrap a private key for import into Azure, AWS or Google by their own tools, or into a wallet by the console",
 		Long: `Wraps a private key under a public key of the provider's HSM, on a machine that
 need not reach the provider: bring your own key. What it writes can be read by
 that HSM alone. The key is read as key import reads it, from a v3 file or from
@@ -50,22 +50,29 @@ The wrapping key is the provider's, as PEM or DER, or for Azure as JSON:
            --wrapping-algorithm RSA_AES_KEY_WRAP_SHA_256 (PublicKey, base64 decoded)
   gcp_kms  gcloud kms import-jobs describe J --location L --keyring R
            --format 'value(publicKey.pem)', method rsa-oaep-4096-sha256-aes-256
+  hsmsigner
+           the import key of a wallet: the console's page Import a key, or
+           GET …/services/SERVICE/accounts/import (public_key)
 
 Where this machine reaches the provider, key import does all of it in one step.`,
 		Example: `  hsmsigner key wrap --for aws_kms --under wrapping.der --out wrapped.bin < key.hex
-  hsmsigner key wrap --for azure --under kek.json --out old-1.byok UTC--2026-… --password-file pw`,
+  hsmsigner key wrap --for azure --under kek.json --out old-1.byok UTC--2026-… --password-file pw
+  hsmsigner key wrap --for hsmsigner --under import-key.pem --out wrapped.bin < key.hex`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.keyWrap(cmd, order, args, passwordFile) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&order.provider, "for", "", "azure, aws_kms or gcp_kms")
+	flags.StringVar(&order.provider, "for", "", "azure, aws_kms, gcp_kms or hsmsigner")
 	flags.StringVar(&order.under, "under", "", "`file` with the provider's wrapping key")
 	flags.StringVar(&order.kid, "kid", "", "azure: identifier of the key-exchange `key` with its version, where --under has none")
 	flags.StringVar(&order.out, "out", "", "`file` to write, which must not exist")
 	flags.StringVar(&passwordFile, "password-file", "", "`file` with the password of FILE")
-	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"azure", "aws_kms", "gcp_kms"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"azure", "aws_kms", "gcp_kms", forWallet}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+// forWallet wraps for a wallet of ours, whatever its backend is.
+const forWallet = "hsmsigner"
 
 // wrappedKey is what key wrap says as JSON.
 type wrappedKey struct {
@@ -77,6 +84,8 @@ type wrappedKey struct {
 func (a *app) keyWrap(cmd *cobra.Command, order wrapOrder, args []string, passwordFile string) error {
 	hash, next := crypto.SHA256, ""
 	switch config.Provider(order.provider) {
+	case forWallet:
+		next = "the console: Wallet, Import a key, %s; or POST …/accounts/import with it in base64 as wrapped_key"
 	case config.ProviderAzure:
 		hash = crypto.SHA1 // the only one that Azure's blob has
 		next = "az keyvault key import --kty EC --curve P-256K --ops sign verify --byok-file %s --vault-name … --name …"
@@ -85,7 +94,7 @@ func (a *app) keyWrap(cmd *cobra.Command, order wrapOrder, args []string, passwo
 	case config.ProviderGCPKMS:
 		next = "gcloud kms keys versions import --algorithm ec-sign-secp256k1-sha256 --wrapped-key-file %s --import-job … --location … --keyring … --key …"
 	default:
-		return &usageError{errors.New("--for: want azure, aws_kms or gcp_kms"), cmd.CommandPath()}
+		return &usageError{errors.New("--for: want azure, aws_kms, gcp_kms or hsmsigner"), cmd.CommandPath()}
 	}
 	if order.under == "" || order.out == "" {
 		return &usageError{errors.New("want --under with the wrapping key and --out with the file to write"), cmd.CommandPath()}

@@ -34,9 +34,10 @@ type replicas struct {
 	log      *slog.Logger
 }
 
-// joinReplicas prepares to find and to answer the other replicas. wallet finds
-// one of ours by name. Call start when the manager is there.
-func joinReplicas(ctx context.Context, c *config.Config, db *store.DB, owner string, wallet func(name string) *servedWallet, live func(n int), tracer trace.Tracer, log *slog.Logger) (*replicas, error) {
+// joinReplicas prepares to find and to answer the other replicas. snapshot is told
+// of a wallet whose accounts another one has stored, live how many there are. Call
+// start when the manager is there.
+func joinReplicas(ctx context.Context, c *config.Config, db *store.DB, owner string, snapshot func(ctx context.Context, wallet string), live func(n int), tracer trace.Tracer, log *slog.Logger) (*replicas, error) {
 	if !c.Database.Set() {
 		return nil, nil //nolint:nilnil // no replicas is no error
 	}
@@ -53,13 +54,7 @@ func joinReplicas(ctx context.Context, c *config.Config, db *store.DB, owner str
 	}
 	r.registry = replica.New(replica.Config{
 		Store: db, Owner: owner, URL: url, Version: version, Settings: fingerprint(c), Logger: log, Tracer: tracer, Live: live,
-		Snapshot: func(ctx context.Context, name string) {
-			if w := wallet(name); w != nil {
-				if err := w.keys.Reload(ctx); err != nil {
-					log.Warn("cannot take over the accounts that another replica found", "wallet", name, "err", err)
-				}
-			}
-		},
+		Snapshot: snapshot,
 	})
 	r.client = replica.NewClient(r.registry)
 	return r, nil

@@ -78,9 +78,19 @@ Exit codes:
 			a.keyTestCommand(), a.keyConformanceCommand(), a.keyWrapCommand()),
 		group("tx", "Look at transactions, and mend senders that are parked",
 			a.txListCommand(), a.txShowCommand(), a.txCancelCommand(), a.txSpeedUpCommand(), a.txRepairCommand()),
+		group("admin", "Make the first key of the management API", a.adminBootstrapCommand()),
+		group("seal", "Look at and change the keys that tenants' credentials are encrypted with",
+			a.sealStatusCommand(), a.sealRotateCommand()),
+		a.auditCommand(),
+		a.documentCommand(),
+		a.policyCommand(),
+		a.freezeCommand(),
+		a.approvalCommand(),
+		a.applyCommand(),
 		a.migrateCommand(),
 		a.versionCommand(),
 	)
+	root.AddCommand(a.remoteCommands()...)
 	return root
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/control"
+	"github.com/hsmsigner/hsmsigner/internal/freeport"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -39,6 +41,9 @@ func TestCommandLine(t *testing.T) {
 			"waitfile": waitfile,
 			"rsakey":   rsakey,
 			"unwrap":   unwrap,
+			"address":  address,
+			"answers":  answers,
+			"fill":     fill,
 		},
 	})
 }
@@ -64,6 +69,32 @@ func waitfile(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("there is no %s after 30 s", args[0])
+}
+
+// address sets a variable to a loopback address on which nobody listens: address ADMIN.
+func address(ts *testscript.TestScript, _ bool, args []string) {
+	free, err := freeport.Address(context.Background())
+	ts.Check(err)
+	ts.Setenv(args[0], free)
+}
+
+// fill writes the values of variables into files, in the place of $NAME.
+func fill(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// answers waits until something answers at a URL: answers http://…
+func answers(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if r, err := http.Get(args[0]); err == nil {
+			ts.Check(r.Body.Close())
+			return
+		}
+	}
+	ts.Fatalf("nothing answers at %s after 60 s", args[0])
 }
 
 const seededSender = "1337-aabbccdd-0x00000000000000000000000000000000000000aa"

@@ -15,6 +15,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/api"
 	"github.com/hsmsigner/hsmsigner/internal/config"
 	"github.com/hsmsigner/hsmsigner/internal/control"
+	"github.com/hsmsigner/hsmsigner/internal/fleet"
 	"github.com/hsmsigner/hsmsigner/internal/metrics"
 	"github.com/hsmsigner/hsmsigner/internal/rpc"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -28,6 +29,14 @@ const stopTimeout = 30 * time.Second
 // serve runs the daemon until ctx is done: it builds the pieces from the
 // store upward, opens the doors last, and closes everything in reverse.
 func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	opened := false
+	defer func() {
+		// Who stops a daemon that still starts has got what he asked for.
+		if !opened && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			log.Info("stopped before it was ready")
+			err = nil
+		}
+	}()
 	defer ballast()()
 	registry := metrics.New(metrics.Build{Version: version, Revision: revision()})
 
@@ -38,15 +47,24 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	defer func() { err = errors.Join(err, db.Close()) }()
 
 	owner := store.NewID() // of this process start, in leases and among replicas
+	trail, err := openAudit(ctx, c, db, owner, log)
+	if err != nil {
+		return err
+	}
+	defer trail.close()
+	watch, err := openOversight(ctx, c, db, trail.book.Verifier().Name(), log)
+	if err != nil {
+		return err
+	}
 	spans, endTracing, err := openTracing(c.Tracing, owner, log)
 	if err != nil {
 		return err
 	}
 	defer endTracing()
-	var wallets []*servedWallet
+	var wallets *fleet.Fleet
 	others, err := joinReplicas(ctx, c, db, owner,
-		func(name string) *servedWallet { return walletCalled(wallets, name) },
-		func(n int) { shareQuota(wallets, n) }, spans.Tracer(), log)
+		func(ctx context.Context, name string) { takeAccounts(ctx, wallets, name, log) },
+		func(n int) { wallets.Share(n) }, spans.Tracer(), log)
 	if err != nil {
 		return err
 	}
@@ -58,33 +76,43 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	manager := txmgr.New(txmgr.Config{
 		Store: db, Logger: log, Observer: registry, Owner: owner, Hooks: hooks.outbox(),
 		Shared: others != nil, Peers: others.peers(), LeaseTTL: c.Replica.Lease,
-		Tracer: spans.Tracer(),
+		Tracer: spans.Tracer(), Freeze: watch.stop,
 	})
-	wallets, closeWallets, err := openWallets(ctx, c, db, manager, registry, log)
-	defer func() { err = errors.Join(err, closeWallets()) }()
-	if err != nil {
+	wallets = newFleet(c, db, manager, watch, registry, log)
+	watch.wallets = wallets
+	defer func() { err = errors.Join(err, wallets.Shutdown()) }()
+	if err := openWallets(ctx, c.Wallets, wallets); err != nil {
 		return err
 	}
 
-	principal := authenticator(c.RPC, log)
-	services := map[string]*rpc.Service{}
-	for _, w := range wallets {
-		services[w.config.Name] = w.service(c.RPC.Methods)
+	gates, err := openContracts(c, db, owner, watch, wallets, log)
+	if err != nil {
+		return err
 	}
+	managed, err := openManagement(ctx, c, db, wallets, trail, watch, gates, registry.History(), log)
+	if err != nil {
+		return err
+	}
+	who := managed.callers(c, log)
 	door, err := rpc.New(rpc.Config{
-		Services: services, Default: c.DefaultWallet, Auth: principal,
+		Default: c.DefaultWallet, Auth: who.principal, Allow: who.allow,
 		AllowedHosts: c.RPC.Hosts, AllowedOrigins: c.RPC.Origins,
 		Limits: rpc.Limits{
 			Body: c.RPC.Limits.Body, Batch: c.RPC.Limits.Batch, Concurrent: c.RPC.Limits.Requests,
 			Sockets: c.RPC.Limits.Connections, Subscriptions: c.RPC.Limits.Subscriptions,
 		},
-		SendTimeout: c.RPC.Timeout + 15*time.Second,
-		Metrics:     registry, Tracer: spans.Tracer(), Logger: log,
+		SendTimeout: sendTimeout(c), Gateway: gates.visit,
+		Approvals: watch.waiting(), ApprovalWait: c.Approvals.Wait,
+		Metrics: registry, Tracer: spans.Tracer(), Logger: log,
 	})
 	if err != nil {
 		return err
 	}
-	admin := adminHandler(c, db, wallets, registry)
+	if err := serveWallets(wallets, door, c.RPC.Methods); err != nil {
+		return err
+	}
+	managed.watch(door, gates)
+	admin := adminHandler(c, db, wallets, trail, managed, registry)
 
 	rpcListener, err := listen(ctx, c.RPC.Listen, c.RPC.TLS, log)
 	if err != nil {
@@ -96,17 +124,24 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 		return fmt.Errorf("admin: %w", err)
 	}
 	defer adminListener.Close()
-	desk, err := control.Serve(ctx, c.Data, &controlDesk{manager: manager, wallets: wallets}, log)
+	desk, err := control.Serve(ctx, c.Data, &controlDesk{manager: manager, wallets: wallets, operator: managed.desk()}, log)
 	if err != nil {
 		return err
 	}
 
+	opened = true
 	manager.Start()
 	others.start(ctx, manager)
 	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
 	var tidying sync.WaitGroup
 	tidying.Go(func() { tidy(background, db, c.Retention, owner, log) })
 	tidying.Go(func() { hooks.run(background) })
+	tidying.Go(func() { watch.run(background) })
+	tidying.Go(func() { gates.run(background) })
+	tidying.Go(func() { managed.run(background) })
+	if managed == nil { // whose directory does it
+		tidying.Go(func() { who.guard.Run(background) })
+	}
 	defer tidying.Wait()
 	defer endBackground()
 	rpcServer := newServer(door, c.RPC.Limits.Connections, log)
@@ -115,7 +150,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	var serving sync.WaitGroup
 	serving.Go(func() { failed <- rpcServer.Serve(rpcListener) })
 	serving.Go(func() { failed <- adminServer.Serve(adminListener) })
-	log.Info("ready", "rpc", rpcListener.Addr().String(), "admin", adminListener.Addr().String(), "wallets", len(wallets))
+	log.Info("ready", "rpc", rpcListener.Addr().String(), "admin", adminListener.Addr().String(), "wallets", len(wallets.Wallets()))
 
 	select {
 	case <-ctx.Done():
@@ -135,6 +170,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	defer cancel()
 	early, cancelEarly := context.WithTimeout(stop, stopTimeout-5*time.Second)
 	defer cancelEarly()
+	gates.stop()
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -149,6 +185,10 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	log.Info("stopped")
 	return err
 }
+
+// sendTimeout is how long a door waits for a transaction: longer than the manager,
+// which knows at its deadline what to answer.
+func sendTimeout(c *config.Config) time.Duration { return c.RPC.Timeout + 15*time.Second }
 
 // ignoreDeadline drops the error of a shutdown that ran out of time: what is
 // stored goes on at the next start.
@@ -196,11 +236,16 @@ func boundConnections(limit int) func(net.Conn, http.ConnState) {
 	}
 }
 
-// adminHandler says what readiness looks at.
-func adminHandler(c *config.Config, db *store.DB, wallets []*servedWallet, registry *metrics.Registry) *api.Handler {
-	cfg := api.Config{Metrics: registry.Handler(), Store: db.Ping, Hosts: c.Admin.Hosts, Explain: explain}
-	for _, w := range wallets {
-		cfg.Wallets = append(cfg.Wallets, api.Wallet{Name: w.config.Name, Node: w.node.Health, Backend: w.keys.Health, Keys: w.hasKeys})
+// adminHandler says what readiness looks at: the wallets of the config file. How
+// the services of tenants are is their own business: they ask for their status.
+func adminHandler(c *config.Config, db *store.DB, wallets *fleet.Fleet, trail *auditTrail, managed *management, registry *metrics.Registry) *api.Handler {
+	cfg := api.Config{Metrics: registry.Handler(), Store: db.Ping, Audit: trail.health, Hosts: c.Admin.Hosts, Explain: explain}
+	cfg.Management, cfg.SignIn, cfg.Console = managed.handlers()
+	cfg.Open = managed.mayLook(c)
+	cfg.Origins = origins(c.Management.AdminURL)
+	for _, declared := range c.Wallets {
+		w := wallets.Wallet(declared.Name)
+		cfg.Wallets = append(cfg.Wallets, api.Wallet{Name: w.Name(), Node: w.NodeHealth, Backend: w.BackendHealth, Keys: w.HasKeys})
 	}
 	return api.New(cfg)
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -241,5 +242,40 @@ func TestServerHasEveryTimeoutThatGuardsARefusedBody(t *testing.T) {
 	s := newServer(http.NotFoundHandler(), 10, slog.New(slog.DiscardHandler))
 	if s.ReadTimeout <= 0 || s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestStopWhileStartingIsNoFailure: whenever the signal comes, the daemon ends
+// without an error.
+func TestStopWhileStartingIsNoFailure(t *testing.T) {
+	for _, after := range []time.Duration{0, 1, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80, 100, 150} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "config.yaml")
+		text := fmt.Sprintf(`data: ./data
+rpc: {listen: %s, auth: none}
+admin: {listen: %s}
+default_wallet: treasury
+wallets:
+  - name: treasury
+    node: {url: "http://127.0.0.1:1", chain_id: 1337}
+    details: {provider: keystore, path: ./keys, user_secret: password}
+`, freePort(t), freePort(t))
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, "keys"), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := config.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		stop := time.AfterFunc(after*time.Millisecond, cancel)
+		if after == 0 {
+			cancel()
+		}
+		if err := serve(ctx, c, slog.New(slog.DiscardHandler)); err != nil {
+			t.Errorf("stopped after %d ms, the daemon ends with: %v", after, err)
+		}
+		stop.Stop()
+		cancel()
 	}
 }

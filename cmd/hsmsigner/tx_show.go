@@ -13,6 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/spf13/cobra"
 
+	"github.com/hsmsigner/hsmsigner/internal/platform"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -51,14 +52,11 @@ func (a *app) txShow(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	v := viewTx(row)
-	for _, attempt := range attempts {
-		v.Attempts = append(v.Attempts, viewAttempt(row, attempt))
-	}
+	v := platform.ViewWhole(row, attempts)
 	return a.print(cmd, v, func(w io.Writer) { writeTx(w, v) })
 }
 
-func writeTx(w io.Writer, v txView) {
+func writeTx(w io.Writer, v platform.Transaction) {
 	block := ""
 	if v.Succeeded != nil {
 		block = fmt.Sprintf("%d, reverted", v.Block)
@@ -97,6 +95,7 @@ func writeTx(w io.Writer, v txView) {
 		{"created", v.Created.Format(time.RFC3339)},
 		{"updated", v.Updated.Format(time.RFC3339)},
 		{"expires", expires},
+		{"stages", stages(v.Durations)},
 	})
 	if len(v.Attempts) == 0 {
 		fmt.Fprintln(w, "\nnothing was signed for it yet")
@@ -111,4 +110,22 @@ func writeTx(w io.Writer, v txView) {
 		})
 	}
 	table(w, rows)
+}
+
+// stages says how long each stage took; empty if nothing is known. One that is not
+// named has not ended, or nobody was there to see it.
+func stages(d *platform.Durations) string {
+	if d == nil {
+		return ""
+	}
+	var said []string
+	for _, s := range []struct {
+		word string
+		us   *int64
+	}{{"queued", d.Queued}, {"signed", d.Signed}, {"sent", d.Sent}, {"mined", d.Mined}} {
+		if s.us != nil {
+			said = append(said, s.word+" in "+(time.Duration(*s.us)*time.Microsecond).String())
+		}
+	}
+	return strings.Join(said, ", ")
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"testing"
 
+	"github.com/hsmsigner/hsmsigner/internal/platform"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -16,7 +17,7 @@ func TestFailedTransactionShowsTheWordsOfItsError(t *testing.T) {
 		`{"code":3,"message":"too poor","kind":"revert"}`:             "execution reverted: too poor",
 		"": "",
 	} {
-		if got := viewTx(store.Tx{Error: stored}).Error; got != want {
+		if got := platform.ViewTransaction(store.Tx{Error: stored}).Error; got != want {
 			t.Errorf("%s: got %q", stored, got)
 		}
 	}

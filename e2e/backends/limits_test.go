@@ -174,10 +174,12 @@ func (s limited) offer(t *testing.T, w *wallet.Wallet, n int, over time.Duration
 		callers.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			_, _, err := w.SignAccepted(ctx, auth.Principal{Name: "app:alice"}, "intent", audit.SendTransaction, s.addresses[i%len(s.addresses)],
-				types.NewTx(&types.DynamicFeeTx{
+			_, _, err := w.SignAccepted(ctx, &wallet.Accepted{
+				Principal: auth.Principal{Name: "app:alice"}, Intent: "intent", Action: audit.SendTransaction, Address: s.addresses[i%len(s.addresses)],
+				Unsigned: types.NewTx(&types.DynamicFeeTx{
 					ChainID: big.NewInt(1337), Nonce: uint64(i), To: &to, Gas: 21000, GasFeeCap: big.NewInt(2e9), GasTipCap: big.NewInt(1e9),
-				}))
+				}),
+			})
 			if err != nil && failed.Add(1) <= 3 {
 				t.Errorf("caller %d after %s: %v", i, time.Since(begun), err)
 			}

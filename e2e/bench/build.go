@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -40,34 +41,53 @@ func (b *bench) binary(faults bool) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
+	var tags []string
+	if faults {
+		tags = []string{"-tags", "faultpoints"}
+	}
+	b.compile(name, path, nil, tags...)
+	return path
+}
+
+// compile builds the daemon with other texts in place of some of its sources, which
+// are named by their paths in the module.
+func (b *bench) compile(name, path string, changed map[string][]byte, args ...string) {
 	fmt.Fprintf(b.h.log, "building the daemon (%s) …\n", name)
 	root, err := harness.Root()
 	if err != nil {
 		b.h.Fatalf("%v", err)
 	}
-	args := []string{"build", "-trimpath", "-o", path}
-	if faults {
-		args = append(args, "-tags", "faultpoints")
-	}
+	args = append([]string{"build", "-trimpath", "-o", path}, args...)
 	if b.profile != "" {
-		args = append(args, "-overlay", b.overlay(root))
+		changed = maps.Clone(changed)
+		if changed == nil {
+			changed = map[string][]byte{}
+		}
+		changed["cmd/hsmsigner/profile.go"] = profileSource
+	}
+	if len(changed) > 0 {
+		args = append(args, "-overlay", b.overlay(root, changed))
 	}
 	cmd := exec.Command("go", append(args, "./cmd/hsmsigner")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.h.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 	}
-	return path
 }
 
 // overlay writes what `go build -overlay` reads (go help build).
-func (b *bench) overlay(root string) string {
+func (b *bench) overlay(root string, changed map[string][]byte) string {
 	dir := b.h.TempDir()
-	source, list := filepath.Join(dir, "profile.go"), filepath.Join(dir, "overlay.json")
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, "cmd", "hsmsigner", "profile.go"): source}})
-	if err == nil {
-		err = os.WriteFile(source, profileSource, 0o600)
+	replace := make(map[string]string, len(changed))
+	for name, text := range changed {
+		source := filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
+		if err := os.WriteFile(source, text, 0o600); err != nil {
+			b.h.Fatalf("%v", err)
+		}
+		replace[filepath.Join(root, filepath.FromSlash(name))] = source
 	}
+	list := filepath.Join(dir, "overlay.json")
+	text, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err == nil {
 		err = os.WriteFile(list, text, 0o600)
 	}

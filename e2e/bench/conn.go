@@ -37,7 +37,8 @@ func httpPost(host, body string) []byte {
 }
 
 // do sends a request and returns the body of its answer, which is valid until the
-// next do. Any other answer than a JSON-RPC result is an error.
+// next do. Any other answer than a JSON-RPC result, or the gateway's word that it
+// has sent a transaction, is an error.
 func (c *conn) do(request []byte) ([]byte, error) {
 	if _, err := c.Write(request); err != nil {
 		return nil, err
@@ -57,6 +58,7 @@ func (c *conn) do(request []byte) ([]byte, error) {
 		return nil, err
 	}
 	switch {
+	case status == "202" && bytes.Contains(c.body, []byte(`"sent":true`)):
 	case status != "200":
 		return nil, fmt.Errorf("status %s: %s", status, c.body)
 	case !bytes.Contains(c.body, []byte(`"result":`)):

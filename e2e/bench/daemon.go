@@ -26,6 +26,9 @@ type setup struct {
 	Limits      string // YAML of rpc.limits
 	CPUs        int    // GOMAXPROCS; 0 leaves the default
 	ChainID     uint64 // 0: that of the stub
+	Management  bool   // with the management API
+	Policy      string // of the wallet, as YAML in one line; empty for none
+	Without     string // what of the audit trail the daemon is built without: see without.go; empty as it is shipped
 }
 
 // daemon is a running `hsmsigner serve`.
@@ -53,6 +56,9 @@ func (b *bench) startDaemon(s setup) *daemon {
 		d.Data = filepath.Join(dir, "data")
 	}
 	d.path = b.binary(s.Faults != "")
+	if s.Without != "" {
+		d.path = b.without(s.Without)
+	}
 	if s.Faults != "" {
 		d.env = append(d.env, faultpoint.EnvRules+"="+s.Faults)
 	}
@@ -81,9 +87,15 @@ func (s setup) yaml(d *daemon, replica string) string {
 	}
 	fmt.Fprintf(&y, "rpc: {listen: %q, auth: none, limits: {%s}}\n", d.Address, s.Limits)
 	fmt.Fprintf(&y, "admin: {listen: %q}\n", d.Admin)
+	if s.Management {
+		y.WriteString("management: {limits: {credential: 1000000, membership: 1000000}}\n")
+	}
 	fmt.Fprintf(&y, "default_wallet: bench\nwallets:\n  - name: bench\n    window: %d\n", window)
 	if s.Concurrency > 0 {
 		fmt.Fprintf(&y, "    concurrency: %d\n", s.Concurrency)
+	}
+	if s.Policy != "" {
+		fmt.Fprintf(&y, "    policy: %s\n", s.Policy)
 	}
 	id := s.ChainID
 	if id == 0 {

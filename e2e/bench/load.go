@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -23,9 +24,13 @@ type target struct {
 	Requests  [][]byte
 	Conns     int
 	Pinned    bool
-	Hashes    bool // answers are transaction hashes, and kept
-	Once      bool // each request is sent once
+	Hashes    bool           // answers are transaction hashes, and kept
+	Once      bool           // each request is sent once
+	Keys      *atomic.Uint64 // of what has numbered in requests stands for; nil: nothing stands there
 }
+
+// numbered stands in a request for a number that each sending has for itself.
+const numbered = "################"
 
 // answers is what came of a load.
 type answers struct {
@@ -102,7 +107,11 @@ func (w *client) until(end time.Time) error {
 			return nil
 		}
 		n := at % len(w.t.Requests)
-		body, err := w.conn.do(w.t.Requests[n])
+		request := w.t.Requests[n]
+		if w.t.Keys != nil {
+			request = bytes.Replace(request, []byte(numbered), fmt.Appendf(nil, "%016d", w.t.Keys.Add(1)), 1)
+		}
+		body, err := w.conn.do(request)
 		if err != nil {
 			return err
 		}
@@ -121,9 +130,12 @@ func (w *client) until(end time.Time) error {
 	return nil
 }
 
-// hashIn reads the hash that is the result of an answer.
+// hashIn reads the hash that is the result of an answer, or that the gateway tells.
 func hashIn(body []byte) (h common.Hash, err error) {
 	_, rest, ok := bytes.Cut(body, []byte(`"result":"0x`))
+	if !ok {
+		_, rest, ok = bytes.Cut(body, []byte(`"transactionHash":"0x`))
+	}
 	if !ok || len(rest) < 2*len(h) {
 		return h, fmt.Errorf("no hash in the answer %s", body)
 	}

@@ -22,20 +22,11 @@ const (
 // memory measures how soon a daemon with many accounts and stored transactions is
 // ready, and how much memory it holds with many idle WebSockets.
 func memory(ctx context.Context, b *bench, p *Part) error {
-	if b.seeded == nil {
-		if _, _, err := b.withRows(ctx, "", millionRows); err != nil {
-			return err
-		}
-		b.h.sweep()
-	}
-	s := b.seeded
-	s.keys.Add(b.h, max(0, knownAccounts-len(s.keys.Addresses)))
-	node := startSelf(b.h, "feed")
-	d := b.startDaemon(setup{Node: node.address, Keys: s.keys, Data: s.data, Limits: fmt.Sprintf("connections: %d", sockets+10)})
-	first := d.Ready
-	if err := d.awaitAccounts(knownAccounts); err != nil {
+	s, d, err := b.startLarge(ctx, setup{Limits: fmt.Sprintf("connections: %d", sockets+10)})
+	if err != nil {
 		return err
 	}
+	first := d.Ready
 	var ready []float64
 	for range b.rounds {
 		d.Stop()
@@ -59,6 +50,21 @@ func memory(ctx context.Context, b *bench, p *Part) error {
 	p.atMost(fmt.Sprintf("resident with %d idle WebSockets, each with a subscription", sockets), mib(d.Memory()), 200, "MiB")
 	p.note("%.0f MiB before the WebSockets, at most %.0f MiB since the start", before, mib(d.PeakMemory()))
 	return nil
+}
+
+// startLarge starts a daemon that knows many accounts, on a database with a million
+// transactions, which is made if no part before has left one.
+func (b *bench) startLarge(ctx context.Context, s setup) (*seeded, *daemon, error) {
+	if b.seeded == nil {
+		if _, _, err := b.withRows(ctx, "", millionRows); err != nil {
+			return nil, nil, err
+		}
+		b.h.sweep()
+	}
+	b.seeded.keys.Add(b.h, max(0, knownAccounts-len(b.seeded.keys.Addresses)))
+	s.Node, s.Keys, s.Data = startSelf(b.h, "feed").address, b.seeded.keys, b.seeded.data
+	d := b.startDaemon(s)
+	return b.seeded, d, d.awaitAccounts(knownAccounts)
 }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }

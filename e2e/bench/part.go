@@ -48,7 +48,7 @@ type bench struct {
 	quiet   float64 // share of the machine that strangers may use in a round; 0: any
 	full    bool
 	profile string  // folder for profiles; empty for none
-	seeded  *seeded // what rows has made; memory goes on with it
+	seeded  *seeded // what rows has made; memory and console go on with it
 }
 
 type runner struct {
@@ -61,11 +61,15 @@ func parts() []runner {
 	return []runner{
 		{"passthrough", "pass-through of eth_blockNumber, 32 connections", passThrough},
 		{"send", "eth_sendTransaction, one address, 64 clients, software key", send},
+		{"access", "eth_sendTransaction, one address, 64 clients, without and with a credential", access},
+		{"controls", "eth_sendTransaction, one address, 64 clients, without and with audit log and policy", controls},
+		{"gateway", "a contract's method by the REST gateway and by eth_sendTransaction, one address, 64 clients", gateway},
 		{"latency", "eth_sendTransaction, one address, 256 clients, a backend of 40 ms that takes 64 at a time", latency},
 		{"lowload", "eth_sendTransaction, one client, software key", lowLoad},
 		{"addresses", "one address and a thousand, 64 clients", addresses},
 		{"rows", "few and many stored transactions, 100 addresses, 64 clients", rows},
 		{"memory", "idle WebSockets, many accounts, start", memory},
+		{"console", "pages of the console with 10,000 accounts and 1,000,000 transactions, one browser", console},
 		{"replicas", "three daemons on one PostgreSQL, 100 addresses, a backend of 40 ms that takes 16 at a time of each", replicas},
 		{"backends", "the adapters of the key providers beside the SDKs, discovery of 10,000 keys", backends},
 	}

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
-
 	"github.com/hsmsigner/hsmsigner/e2e/harness"
+
+	"github.com/hsmsigner/hsmsigner/internal/sqlite"
 )
 
 const (
@@ -33,7 +33,7 @@ type seeded struct {
 // by copying confirmed ones with everything that belongs to them, under new ids,
 // nonces and hashes. The node is told of the nonces.
 func seed(ctx context.Context, node own, keys harness.Keys, data string, n int) error {
-	db, err := sql.Open("sqlite", filepath.Join(data, "hsmsigner.db"))
+	db, err := sql.Open(sqlite.Driver, filepath.Join(data, "hsmsigner.db"))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/ethereum/go-ethereum/rpc"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
-	_ "modernc.org/sqlite"             // database/sql driver "sqlite"
+
+	"github.com/hsmsigner/hsmsigner/internal/sqlite"
 )
 
 // openRows opens the database that the daemons use, beside them and without their
@@ -21,7 +22,7 @@ import (
 func openRows(dir, postgres string) (*sql.DB, error) {
 	driver, dsn := "pgx", postgres
 	if postgres == "" {
-		driver, dsn = "sqlite", "file:"+filepath.Join(dir, "hsmsigner.db")+"?mode=ro&_pragma=busy_timeout(5000)"
+		driver, dsn = sqlite.Driver, "file:"+filepath.Join(dir, "hsmsigner.db")+"?mode=ro&_pragma=busy_timeout(5000)"
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/sqlite"
 )
 
 // noKeyless is a share of requests without key that is none.
@@ -143,7 +144,7 @@ func TestScenario24ClockThatJumpsLosesAndDoublesNothing(t *testing.T) {
 // same as a clock that has jumped by d.
 func shiftClock(t *testing.T, path string, d time.Duration) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+	db, err := sql.Open(sqlite.Driver, "file:"+path+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestScenario23FailingSystemCallsCorruptNothing(t *testing.T) {
 	// strace counts for each thread by itself.
 	for _, inject := range []string{
 		"pwrite64:error=EIO:when=40+23", "pwrite64:error=ENOSPC:when=60+37", "fsync:error=EIO:when=2+4",
-		"pread64:error=EIO:when=1+3", "fcntl:error=ENOLCK:when=30+41",
+		"pread64:error=EIO:when=6+3", "fcntl:error=ENOLCK:when=30+41",
 	} {
 		t.Run(inject, func(t *testing.T) {
 			// Whether a call comes at all is up to the caches.
@@ -45,7 +45,7 @@ func failCalls(t *testing.T, strace, inject string) bool {
 	db := filepath.Join(c.data, "hsmsigner.db")
 	// -D: the daemon is our child, and strace looks on from beside it.
 	daemon.wrap = []string{
-		strace, "-D", "-f", "-qq", "-o", filepath.Join(c.dir, "strace"), "-P", db, "-P", db + "-wal", "-P", db + "-shm",
+		strace, "-D", "-f", "-qq", "-A", "-o", filepath.Join(c.dir, "strace"), "-P", db, "-P", db + "-wal", "-P", db + "-shm",
 		"-e", "trace=pwrite64,fsync,pread64,fcntl", "-e", "inject=" + inject,
 	}
 	if err := daemon.Start(nil, time.Second); err != nil {

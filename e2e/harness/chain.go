@@ -124,13 +124,15 @@ func (h *History) CheckHashes(hashes []common.Hash) error {
 }
 
 // WaitNonce waits until the node counts at least want mined transactions of a
-// sender.
+// sender, in blocks that it shows: anvil's latest count rises a moment before its
+// head does.
 func WaitNonce(t T, n *Node, sender common.Address, want uint64, timeout time.Duration) {
 	t.Helper()
 	end := time.Now().Add(timeout)
 	for {
-		got := n.Nonce(t, sender)
-		if got >= want {
+		var got hexutil.Uint64
+		n.call(t, &got, "eth_getTransactionCount", sender, hexutil.Uint64(n.Head(t)))
+		if uint64(got) >= want {
 			return
 		}
 		if time.Now().After(end) {

@@ -11,12 +11,14 @@
 package harness
 
 import (
+	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/hsmsigner/hsmsigner/internal/freeport"
 )
 
 // T is what the harness needs of *testing.T, so that the bench, which is not a
@@ -47,10 +49,9 @@ func Root() (string, error) {
 // process may take it in between: then the start fails, loudly.
 func FreeAddress(t T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address(context.Background())
 	if err != nil {
-		t.Fatalf("harness: free port: %v", err)
+		t.Fatalf("harness: %v", err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api is the admin listener: whether the daemon lives, whether it is
-// ready, and its metrics. It shows states and reasons, never a node's URL, a
-// credential or a provider's reply.
+// Package api is the admin listener: the management API, whether the daemon
+// lives, whether it is ready, and its metrics.
+//
+// The management API is one table of routes, from which its multiplexer, its
+// OpenAPI document and its tests are made, so none of them can say something else
+// than the others. Every request of it is authenticated, and is as its route
+// describes it before package platform sees it; every answer is JSON. What is
+// another tenant's is answered in the very bytes of what does not exist.
+//
+// The package shows states and reasons, never a node's URL, a credential or a
+// provider's reply, and holds no rule about resources: those are platform's.
 package api
 
 import (
@@ -11,10 +19,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/platform"
 )
 
 // checkTimeout bounds every single check, so that one hung node or vault
@@ -37,9 +48,20 @@ type Wallet struct {
 type Config struct {
 	Metrics http.Handler
 	Store   Check
-	Wallets []Wallet
+	Audit   Check              // the log over the audit trail keeps up; nil: there is none
+	Wallets []Wallet           // of which one has to be ready, if there are any
 	Hosts   []string           // allowed in the Host header beside loopback names and the listener's own
+	Origins []string           // of web pages of ours, like https://signer.example.org, beside those of the host that was asked
 	Explain func(error) string // words an error for people without revealing anything
+
+	// Open reports whether the caller may see what is the operator's: the metrics,
+	// and which wallets there are. Whether the daemon is ready everybody may know.
+	// Nil: everybody may see all.
+	Open func(r *http.Request) bool
+
+	Management http.Handler // everything under Base; nil: nothing
+	SignIn     http.Handler // everything under /auth; nil: nothing
+	Console    http.Handler // everything under /console; nil: nothing
 }
 
 // Handler is the admin listener's handler. Its routes:
@@ -47,10 +69,14 @@ type Config struct {
 //	GET /livez    200 while the process answers at all; a full disk or a dead
 //	              node is no reason to restart it
 //	GET /readyz   200 if transactions can be signed and sent: the store writes,
-//	              and at least one wallet has keys, a backend and its node;
+//	              the audit log keeps up,
+//	              and at least one wallet of the config file, if it has any, has keys, a backend and its node;
 //	              ?wallet=name asks for that wallet alone. The body says what
 //	              is wrong with which.
 //	GET /metrics  Prometheus text format
+//	/api/v1/…     the management API
+//	/auth/…       for people to sign in and out
+//	/console/…    the pages for people, to which / leads
 type Handler struct {
 	cfg Config
 	mux *http.ServeMux
@@ -62,7 +88,7 @@ type Handler struct {
 // New makes the handler.
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg, mux: http.NewServeMux()}
-	h.mux.Handle("GET /metrics", cfg.Metrics)
+	h.mux.HandleFunc("GET /metrics", h.metrics)
 	h.mux.HandleFunc("GET /livez", h.live)
 	h.mux.HandleFunc("GET /readyz", h.ready)
 	return h
@@ -70,19 +96,56 @@ func New(cfg Config) *Handler {
 
 // ServeHTTP implements http.Handler. A Host header that is not ours is
 // refused: a web page whose name was rebound to our address must not read
-// what an operator may.
+// what an operator may. So is a page of another origin.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	management := h.cfg.Management != nil && strings.HasPrefix(r.URL.Path, Base+"/")
+	deny := func(why string) {
+		if management {
+			(&refusal{code: http.StatusForbidden, body: Failure{Message: why, Error: string(platform.Forbidden)}}).write(w, nil)
+			return
+		}
+		http.Error(w, why, http.StatusForbidden)
+	}
 	if !h.hostAllowed(r) {
-		http.Error(w, "this host name is not served here: allow it in admin.hosts", http.StatusForbidden)
+		deny("this host name is not served here: allow it in admin.hosts")
 		return
 	}
-	if r.Header.Get("Origin") != "" {
-		http.Error(w, "web pages of other origins may not read this", http.StatusForbidden)
+	if !h.originAllowed(r) {
+		deny("web pages of other origins may not read this")
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	h.mux.ServeHTTP(w, r)
+	switch {
+	case management:
+		h.cfg.Management.ServeHTTP(w, r)
+	case h.cfg.SignIn != nil && strings.HasPrefix(r.URL.Path, "/auth/"):
+		h.cfg.SignIn.ServeHTTP(w, r)
+	case h.cfg.Console != nil && (r.URL.Path == "/console" || strings.HasPrefix(r.URL.Path, "/console/")):
+		h.cfg.Console.ServeHTTP(w, r)
+	case h.cfg.Console != nil && r.URL.Path == "/" && r.Method == http.MethodGet:
+		http.Redirect(w, r, "/console/", http.StatusSeeOther)
+	default:
+		h.mux.ServeHTTP(w, r)
+	}
+}
+
+// originAllowed lets pages through that came from here themselves: the browser
+// names the host that it asked in both headers. Which scheme it used is not to
+// be seen behind a proxy that ends TLS.
+func (h *Handler) originAllowed(r *http.Request) bool {
+	sent := r.Header.Values("Origin")
+	if len(sent) == 0 {
+		return true
+	}
+	if len(sent) > 1 {
+		return false
+	}
+	if slices.Contains(h.cfg.Origins, sent[0]) {
+		return true
+	}
+	u, err := url.Parse(sent[0])
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
 func (h *Handler) hostAllowed(r *http.Request) bool {
@@ -118,6 +181,17 @@ func (h *Handler) Stopping() {
 	h.mu.Unlock()
 }
 
+func (h *Handler) open(r *http.Request) bool { return h.cfg.Open == nil || h.cfg.Open(r) }
+
+func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) {
+	if !h.open(r) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="hsmsigner"`)
+		http.Error(w, "metrics are for the operator: send an API key with a role in the whole deployment as Authorization: Bearer …", http.StatusUnauthorized)
+		return
+	}
+	h.cfg.Metrics.ServeHTTP(w, r)
+}
+
 func (h *Handler) live(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"live": true})
 }
@@ -133,14 +207,15 @@ type walletStatus struct {
 type status struct {
 	Ready   bool                    `json:"ready"`
 	Store   string                  `json:"store"`
+	Audit   string                  `json:"audit,omitempty"`
 	Wallets map[string]walletStatus `json:"wallets"`
 	Reason  string                  `json:"reason,omitempty"`
 }
 
 func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	only := r.URL.Query().Get("wallet")
-	wallets := h.cfg.Wallets
-	if only != "" {
+	wallets, open := h.cfg.Wallets, h.open(r)
+	if only != "" && open {
 		i := slices.IndexFunc(wallets, func(w Wallet) bool { return w.Name == only })
 		if i < 0 {
 			answer(w, http.StatusNotFound, map[string]any{"ready": false, "reason": "there is no wallet of this name"})
@@ -152,6 +227,10 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	if !s.Ready {
 		code = http.StatusServiceUnavailable
+	}
+	if !open {
+		answer(w, code, map[string]any{"ready": s.Ready})
+		return
 	}
 	answer(w, code, s)
 }
@@ -166,6 +245,14 @@ func (h *Handler) examine(ctx context.Context, wallets []Wallet) status {
 			s.Store = err
 		}
 	})
+	if h.cfg.Audit != nil {
+		s.Audit = "ok"
+		wg.Go(func() {
+			if err := h.run(ctx, h.cfg.Audit); err != "" {
+				s.Audit = err
+			}
+		})
+	}
 	for i, w := range wallets {
 		for _, c := range []struct {
 			check Check
@@ -195,7 +282,9 @@ func (h *Handler) examine(ctx context.Context, wallets []Wallet) status {
 		s.Reason = "stopping"
 	case s.Store != "ok":
 		s.Reason = "the store does not take writes, so nothing is signed"
-	case !some:
+	case s.Audit != "" && s.Audit != "ok":
+		s.Reason = "the audit log does not keep up, and nothing is signed that is not on record"
+	case !some && len(wallets) > 0:
 		s.Reason = "no wallet can sign and send"
 	default:
 		s.Ready = true

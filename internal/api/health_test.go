@@ -67,6 +67,22 @@ func TestNotReadyWithoutStoreOrWhileStopping(t *testing.T) {
 	}
 }
 
+func TestNotReadyWhileTheAuditLogDoesNotKeepUp(t *testing.T) {
+	for _, c := range []struct {
+		audit api.Check
+		code  int
+		says  string
+	}{{nil, 200, `"store": "ok"`}, {fine, 200, `"audit": "ok"`}, {broken, 503, "audit log does not keep up"}} {
+		h := api.New(api.Config{
+			Metrics: http.NotFoundHandler(), Store: fine, Audit: c.audit, Explain: func(error) string { return "behind" },
+			Wallets: []api.Wallet{{Name: "first", Node: fine, Backend: fine, Keys: fine}},
+		})
+		if code, body := get(h, "/readyz", "localhost"); code != c.code || !strings.Contains(body, c.says) || strings.Contains(body, "secret") {
+			t.Errorf("%d %s", code, body)
+		}
+	}
+}
+
 func TestOneHungNodeDoesNotHoldUpTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		code, body := get(handler(fine, hung), "/readyz", "localhost")

@@ -22,8 +22,18 @@ const (
 	SignTransaction Action = "sign-transaction" // eth_signTransaction: signed and returned
 	SignMessage     Action = "sign-message"     // EIP-191
 	SignTypedData   Action = "sign-typed-data"  // EIP-712
+	SignDocument    Action = "sign-document"    // a manifest of package document, by JWS and by EIP-191
 	ProvePossession Action = "prove-possession" // our own challenge, TXMGR.md no. 23
 	Repair          Action = "repair"           // a self-transfer that fills or cancels a nonce
+)
+
+// What is done to keys beside signing; an intent of it names the key in Subject.
+const (
+	CreateKey  Action = "create-key" // its address is not known before
+	ImportKey  Action = "import-key"
+	DisableKey Action = "disable-key"
+	EnableKey  Action = "enable-key"
+	DeleteKey  Action = "delete-key"
 )
 
 // Intent says that a signature is about to be asked for.
@@ -36,6 +46,7 @@ type Intent struct {
 	Action    Action
 	Subject   string // transaction id, or keccak256 of the message or typed data
 	Verdict   string // the policy's verdict: "allow: <rule>" or "deny: <rule>"
+	Detail    string // JSON for people: what is to be signed; may be empty
 }
 
 // Outcome says what came of an intent. One intent has several outcomes when a
@@ -48,6 +59,21 @@ type Outcome struct {
 	Hash      common.Hash // hash of the signed transaction; zero for messages
 	RequestID string      // the provider's id of the signing request
 	Error     string      // why there is no signature; empty on success
+}
+
+// Event is something that happened and is no signature: a change of a resource,
+// a sign-in, an approval, a freeze.
+type Event struct {
+	ID          string // unique, sorts by time
+	At          time.Time
+	Principal   string // who did it; may be empty where nobody is known
+	Kind        string // what, in words with hyphens: "service-create", "sign-in", "freeze"
+	Consortium  string // ids of where it happened; empty if nowhere
+	Environment string
+	Membership  string
+	Wallet      string
+	Subject     string // id of what it happened to
+	Detail      string // JSON; never a secret
 }
 
 // Log writes audit rows durably. Both methods return only once the row is

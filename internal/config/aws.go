@@ -79,8 +79,11 @@ func readAWSKMS(o *object) *AWSKMS {
 	field(o, "tagging_address", &a.TagAddress, targetURL)
 	field(o, "fips", &a.FIPS, boolean)
 	field(o, "ca_cert", &a.CACert, certificates)
-	a.Credential = readAWSCredential(o)
-	a.Admin = readAdminCredential(o, readAWSCredential)
+	var granted []*GrantedAWS
+	read := func(o *object) AWSCredential { return readAWSIdentity(o, &granted) }
+	a.Credential = read(o)
+	a.Admin = readAdminCredential(o, read)
+	o.checkGrantedAWS(a, granted)
 	if a.FIPS {
 		for _, key := range o.present("target_address", "tagging_address", "sts_address") {
 			o.at(key).fail("is given beside fips, which chooses AWS's own addresses: want one of them")
@@ -111,11 +114,33 @@ func readAWSDiscovery(v value) (d AWSDiscovery, err error) {
 	return d, fmt.Errorf("%q is not allowed: want %s", s, want)
 }
 
+// readAWSIdentity is readAWSCredential for who may name an identity that was
+// granted. Those that are go to granted.
+func readAWSIdentity(o *object, granted *[]*GrantedAWS) AWSCredential {
+	if o == nil || o.r.scope != tenant {
+		return readAWSCredential(o)
+	}
+	if o.notForTenants("profile", whyProfile) {
+		return AWSCredential{}
+	}
+	if _, named := o.given("identity"); !named {
+		return readAWSCredential(o)
+	}
+	o.standsFor("user_id", "user_secret", "role_arn", "external_id")
+	o.ownAddress("sts_address")
+	g := grantedIdentity(o, func(g GrantedIdentity) *GrantedAWS { return g.AWSKMS })
+	if g == nil {
+		return AWSCredential{}
+	}
+	*granted = append(*granted, g)
+	return g.Credential
+}
+
 func readAWSCredential(o *object) AWSCredential {
 	var c AWSCredential
 	o.exactlyOne("user_id", "identity")
 	identity := ""
-	operatorOnly(o, "identity", &identity, oneOf("ambient"))
+	field(o, "identity", &identity, oneOf("ambient"))
 	c.Ambient = identity != ""
 	if _, ok := o.given("user_id"); ok {
 		need(o, "user_id", &c.AccessKeyID, matching(awsKeyID, "an access key id, like AKIAIOSFODNN7EXAMPLE"))

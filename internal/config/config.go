@@ -32,7 +32,14 @@ type Config struct {
 	Admin         Admin
 	Webhooks      Webhooks
 	Modules       map[string]Module // pkcs11_modules: libraries that wallets may name
-	Wallets       []Wallet          // at least one; names are unique
+	Management    Management
+	Seal          Seal
+	Audit         Audit
+	Policy        Policy // policy: rules for everything that is signed here
+	Approvals     Approvals
+	Egress        Egress
+	Grants        []Grant  // grants: what memberships may use of the operator's
+	Wallets       []Wallet // wallets: at least one without management; names are unique
 }
 
 // Wallet finds a wallet by its name.
@@ -107,6 +114,9 @@ type Admin struct {
 	Hosts  []string // hosts: as RPC.Hosts
 }
 
+// Local reports whether nobody but programs of this machine reaches the listener.
+func (a Admin) Local() bool { return isLoopback(a.Listen) && !a.TLS.Upstream }
+
 // Wallet binds the keys of one backend to one node.
 type Wallet struct {
 	Name            string // name: part of the wallet's URL
@@ -124,6 +134,7 @@ type Wallet struct {
 	Concurrency     int             // concurrency: signatures asked of the backend at the same time; default 64, for pkcs11 its sessions, for a keystore 8
 	Refresh         time.Duration   // refresh: between discoveries of the backend's keys; default 1m
 	Webhooks        []Webhook       // webhooks: who is told what becomes of the transactions; default none
+	Policy          Policy          // policy: rules for this wallet, beside those at the top of the file; all of them have to allow
 }
 
 // SignTransaction says what eth_signTransaction answers.

@@ -90,6 +90,37 @@ func (d Details) ForAdmin() (Details, bool) {
 	return d, false
 }
 
+// Backend is everything about a backend but what proves who we are: where it
+// differs, another backend is meant. It holds no secret and is for comparison only.
+func (d Details) Backend() string {
+	var parts any
+	switch {
+	case d.Azure != nil:
+		c := *d.Azure
+		c.Credential, c.Admin = AzureCredential{}, nil
+		parts = c
+	case d.AWSKMS != nil:
+		c := *d.AWSKMS
+		c.Credential, c.Admin = AWSCredential{}, nil
+		parts = c
+	case d.GCPKMS != nil:
+		c := *d.GCPKMS
+		c.Credential, c.Admin = GCPCredential{}, nil
+		parts = c
+	case d.Hashicorp != nil:
+		c := *d.Hashicorp
+		c.Credential, c.Admin = VaultCredential{}, nil
+		parts = c
+	case d.PKCS11 != nil:
+		c := *d.PKCS11
+		c.Credential, c.Admin = PKCS11Credential{}, nil
+		parts = c
+	case d.Keystore != nil:
+		parts = *d.Keystore
+	}
+	return fmt.Sprintf("%s %q %q %t %g %g %+v", d.Provider, d.Include, d.Exclude, d.RequireHSM, d.RateLimit, d.QuotaShare, parts)
+}
+
 func readDetails(v value) (Details, error) {
 	d := Details{QuotaShare: DefaultQuotaShare}
 	o := v.object()
@@ -161,19 +192,8 @@ type scope int
 const (
 	operatorFile scope = iota // the config file: everything
 	commandLine               // flags: everything, but secrets only as files
-	tenant                    // through the API: no file, no identity of the daemon
+	tenant                    // through the API: no file, and of what is the operator's only what was granted; see granted.go
 )
-
-// operatorOnly is field for a key that names a file of this machine or an
-// identity of the daemon: a tenant that could would read the one and act as
-// the other.
-func operatorOnly[T any](o *object, key string, into *T, parse parser[T]) {
-	if v, ok := o.given(key); ok && o.r.scope == tenant {
-		v.fail("is for the operator's config file only")
-		return
-	}
-	field(o, key, into, parse)
-}
 
 // present lists those of the keys that the object has.
 func (o *object) present(keys ...string) []string {

@@ -206,39 +206,6 @@ func TestAdminCredentialTakesThePlaceOfTheOther(t *testing.T) {
 	}
 }
 
-// What a tenant sends must never make the daemon read a file, load a library
-// or use an identity of its own (DESIGN, "What a tenant may not bring").
-func TestTenantNamesNoFileAndNoIdentityOfTheDaemon(t *testing.T) {
-	dir := folder(t)
-	in := func(name string) string { return filepath.Join(dir, name) }
-	azure := "provider: azure, vault_name: treasury, tenant_id: " + directory + ", user_id: " + application
-	for text, want := range map[string]string{
-		"provider: keystore, path: " + dir:                                                                                     "path: is for the operator's config file only",
-		azure + ", user_secret: {file: " + in("pw") + "}":                                                                      "user_secret: want text: a file may be named in the operator's config file only",
-		azure + ", identity: managed":                                                                                          "identity: is for the operator's config file only",
-		azure + ", user_secret: s, relaxed_hosts: [evil.example.org]":                                                          "relaxed_hosts: is for the operator's config file only",
-		azure + ", user_secret: s, admin: {user_secret: s}":                                                                    "admin: is for the operator's config file only",
-		"provider: aws_kms, target_region: eu-central-1, identity: ambient":                                                    "identity: is for the operator's config file only",
-		"provider: aws_kms, target_region: eu-central-1, identity: ambient, profile: root":                                     "identity: is for the operator's config file only",
-		"provider: hashicorp, target_address: https://v, kubernetes: {role: r}":                                                "kubernetes: is for the operator's config file only",
-		"provider: hashicorp, target_address: https://v, jwt: {role: r, token_file: /etc/shadow}":                              "jwt: is for the operator's config file only",
-		"provider: hashicorp, target_address: https://v, user_secret: s, ca_cert: {file: " + in("cert.pem") + "}":              "ca_cert: want text: a file may be named",
-		"provider: gcp_kms, key_ring: projects/treasury/locations/europe-west3/keyRings/signer, identity: default":             "identity: is for the operator's config file only",
-		"provider: gcp_kms, key_ring: projects/treasury/locations/europe-west3/keyRings/signer, user_secret: " + in("sa.json"): "user_secret: is not JSON",
-		"provider: pkcs11, module: " + in("lib.so") + ", token_label: a, user_secret: s":                                       "module: is a path",
-		"provider: pkcs11, module: ungranted, token_label: a, user_secret: s":                                                  `module: no library is called "ungranted"`,
-	} {
-		_, err := ParseTenantDetails([]byte("{"+text+"}"), map[string]Module{"granted": {Path: "/x.so"}})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s:\ngot  %v\nwant %s", text, err, want)
-		}
-	}
-	d, err := ParseTenantDetails([]byte(`{"provider": "pkcs11", "module": "granted", "token_label": "a", "user_secret": "s"}`), map[string]Module{"granted": {Path: "/x.so"}})
-	if err != nil || d.PKCS11.Path != "/x.so" {
-		t.Errorf("got %+v, %v", d, err)
-	}
-}
-
 func TestFlagsDescribeABackend(t *testing.T) {
 	dir := folder(t)
 	t.Chdir(dir)
@@ -283,17 +250,6 @@ func TestFlagsTakeNoSecretFromTheCommandLine(t *testing.T) {
 			t.Errorf("%s: shows the secret: %v", settings, err)
 		}
 	}
-}
-
-func FuzzParseTenantDetails(f *testing.F) {
-	f.Add(`{"provider": "azure", "user_secret": {"file": "/etc/passwd"}}`)
-	f.Add("provider: pkcs11\nmodule: ../x\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		d, err := ParseTenantDetails([]byte(text), nil)
-		if err == nil && (d.PKCS11 != nil || d.Keystore != nil) {
-			t.Fatalf("a tenant has reached this machine: %+v", d)
-		}
-	})
 }
 
 func TestMissingLibraryWarns(t *testing.T) {

@@ -89,8 +89,12 @@ func readVaultCredential(o *object) VaultCredential {
 		into = &c.SecretID
 	}
 	field(o, "user_secret", into, secret)
-	operatorOnly(o, "kubernetes", &c.Kubernetes, readVaultLogin(false))
-	operatorOnly(o, "jwt", &c.JWT, readVaultLogin(true))
+	if !o.notForTenants("kubernetes", whyPodToken) {
+		field(o, "kubernetes", &c.Kubernetes, readVaultLogin(false))
+	}
+	if !o.notForTenants("jwt", whyFile) {
+		field(o, "jwt", &c.JWT, readVaultLogin(true))
+	}
 	field(o, "auth_mount", &c.AuthMount, matching(vaultPath, vaultPathWant))
 	if mount, ok := o.given("auth_mount"); ok && c.Token.Set() {
 		mount.fail("belongs to role_id, kubernetes or jwt: a token does not log in")

@@ -12,8 +12,8 @@ type Keystore struct {
 
 func readKeystore(o *object) *Keystore {
 	k := &Keystore{}
-	if _, ok := o.given("path"); ok {
-		operatorOnly(o, "path", &k.Path, filePath)
+	if o != nil && o.r.scope == tenant {
+		need(o, "path", &k.Path, grantedFolder)
 	} else {
 		need(o, "path", &k.Path, filePath)
 	}

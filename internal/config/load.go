@@ -3,17 +3,16 @@
 package config
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/hsmsigner/hsmsigner/internal/strictyaml"
 )
 
 // maxFile bounds the config file.
@@ -44,8 +43,8 @@ func Parse(path string, data []byte) (*Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
-	r := &reader{file: path, dir: filepath.Dir(absolute)}
-	root, problem := document(data)
+	r := &reader{file: path, dir: filepath.Dir(absolute), text: data}
+	root, problem := strictyaml.Root(data, "at least one wallet, see hsmsigner serve --help")
 	if problem != nil {
 		problem.File = path
 		return nil, nil, Errors{*problem}
@@ -56,36 +55,9 @@ func Parse(path string, data []byte) (*Config, []Warning, error) {
 		value{r, &yaml.Node{}, ""}.warnIfWorldReadable(absolute, "this file, and secrets stand in it")
 	}
 	if len(r.problems) > 0 {
-		return nil, r.warnings, r.problems.sorted()
+		return nil, r.warnings, r.problems.Sorted()
 	}
 	return c, r.warnings, nil
-}
-
-var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
-
-// document parses one YAML document and returns its root.
-func document(data []byte) (*yaml.Node, *Problem) {
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var first, second yaml.Node
-	err := decoder.Decode(&first)
-	if errors.Is(err, io.EOF) {
-		return nil, &Problem{Message: "is empty: want at least one wallet, see hsmsigner serve --help"}
-	}
-	if err == nil {
-		err = decoder.Decode(&second)
-		if err == nil {
-			return nil, &Problem{Line: second.Line, Message: "holds a second YAML document: want one"}
-		}
-	}
-	if !errors.Is(err, io.EOF) {
-		m := yamlErrorLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0])
-		if m == nil {
-			return nil, &Problem{Message: "not valid YAML: " + err.Error()}
-		}
-		line, _ := strconv.Atoi(m[1])
-		return nil, &Problem{Line: line, Message: "not valid YAML: " + m[2]}
-	}
-	return first.Content[0], nil
 }
 
 var walletName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -100,7 +72,10 @@ func (r *reader) config(v value) *Config {
 		Admin:    Admin{Listen: DefaultAdminListen},
 		Webhooks: defaultWebhooks(),
 
-		Retention: defaultRetention(),
+		Retention:  defaultRetention(),
+		Management: defaultManagement(),
+		Audit:      DefaultAudit(),
+		Approvals:  DefaultApprovals(),
 	}
 	o := v.object()
 	field(o, "data", &c.Data, filePath)
@@ -114,7 +89,18 @@ func (r *reader) config(v value) *Config {
 	field(o, "webhooks", &c.Webhooks, readWebhooks)     // before the wallets, which look at it
 	field(o, "pkcs11_modules", &c.Modules, readModules) // and this
 	r.modules = c.Modules
-	need(o, "wallets", &c.Wallets, list(readWallet))
+	field(o, "management", &c.Management, readManagement)
+	field(o, "seal", &c.Seal, readSeal)
+	field(o, "audit", &c.Audit, readAudit)
+	field(o, "policy", &c.Policy, readPolicy)
+	field(o, "approvals", &c.Approvals, readApprovals)
+	field(o, "egress", &c.Egress, readEgress)
+	field(o, "grants", &c.Grants, readGrants) // after the modules, which they name
+	if _, platform := o.given("management"); platform {
+		field(o, "wallets", &c.Wallets, list(readWallet))
+	} else {
+		need(o, "wallets", &c.Wallets, list(readWallet))
+	}
 	field(o, "default_wallet", &c.DefaultWallet, matching(walletName, walletNameWant))
 	o.done()
 	if o == nil {
@@ -125,6 +111,7 @@ func (r *reader) config(v value) *Config {
 		o.at("admin").fail("listens on %s, as rpc does: want another address", c.Admin.Listen)
 	}
 	r.shared(o, c)
+	r.grantedAway(o, c)
 	r.wallets(o, c)
 	return c
 }

@@ -147,12 +147,16 @@ func nodeURL(schemes ...string) parser[Secret] {
 		switch {
 		case err != nil || u.Scheme == "" || u.Opaque != "":
 			return s, errors.New("is not a URL: " + want)
+		case !slices.Contains(schemes, u.Scheme) && v.r.scope == tenant:
+			return s, errors.New("has another scheme: " + want) // which may be a part of a secret
 		case !slices.Contains(schemes, u.Scheme):
 			return s, fmt.Errorf("has the scheme %q: %s", u.Scheme, want)
 		case u.Hostname() == "":
 			return s, errors.New("has no host: " + want)
 		case u.Fragment != "":
 			return s, errors.New("has a #fragment, which is never sent: leave it out")
+		case v.r.scope == tenant && v.r.egress.refusesURL(plain, u) != "":
+			return s, errors.New(v.r.egress.refusesURL(plain, u))
 		case u.User == nil && len(u.Path) <= 1 && u.RawQuery == "":
 			v.r.inlineSecrets = inline // a bare host and port is no secret
 		}
@@ -166,6 +170,9 @@ func readHeaders(v value) (map[string]Secret, error) {
 	}
 	headers := make(map[string]Secret)
 	o := v.object()
+	if v.r.scope == tenant && len(o.values) > maxTenantHeaders {
+		return nil, fmt.Errorf("has %d headers: want at most %d", len(o.values), maxTenantHeaders)
+	}
 	for name, item := range o.values {
 		if !headerName.MatchString(name) {
 			item.fail("is not the name of an HTTP header")
@@ -180,6 +187,10 @@ func readHeaders(v value) (map[string]Secret, error) {
 		field(o, name, &s, secret)
 		if plain, err := s.Reveal(); err == nil && !headerValue.MatchString(plain) {
 			item.fail("holds characters that an HTTP header cannot have")
+		} else if err == nil && v.r.scope == tenant {
+			if err := tenantHeader(name, plain); err != nil {
+				item.fail("%s", err)
+			}
 		}
 		headers[name] = s
 	}

@@ -84,7 +84,10 @@ func TestMinimalConfigHasTheDocumentedDefaults(t *testing.T) {
 			TxFeeCap: big.NewInt(1e18), Expires: 10 * time.Minute, Concurrency: 8,
 			Refresh: time.Minute, BumpAfter: 5 * time.Minute, FeeCeiling: 3,
 		}},
-		Retention: Retention{Transactions: 90 * 24 * time.Hour, IdempotencyKeys: 90 * 24 * time.Hour},
+		Retention:  Retention{Transactions: 90 * 24 * time.Hour, IdempotencyKeys: 90 * 24 * time.Hour},
+		Management: defaultManagement(),
+		Audit:      DefaultAudit(),
+		Approvals:  DefaultApprovals(),
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -204,10 +207,13 @@ tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.1, headers: {X-Key: {file
 			Allow: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::1/128")},
 			Deny:  []netip.Prefix{netip.MustParsePrefix("10.1.7.0/24")}, GiveUp: time.Hour,
 		},
-		Database:  Database{URL: SecretFile(filepath.Join(dir, "db")), Connections: 20, Timeout: 4 * time.Second, Pooler: PoolerTransaction},
-		Replica:   Replica{Listen: "0.0.0.0:8081", URL: "http://signer-1.example.org:8081", Lease: 2 * time.Second, Drain: time.Second},
-		Retention: Retention{Transactions: 24 * time.Hour, Audit: 48 * time.Hour},
-		Tracing:   Tracing{Endpoint: "http://127.0.0.1:4318", Sample: 0.1, Headers: map[string]Secret{"X-Key": pw}},
+		Database:   Database{URL: SecretFile(filepath.Join(dir, "db")), Connections: 20, Timeout: 4 * time.Second, Pooler: PoolerTransaction},
+		Replica:    Replica{Listen: "0.0.0.0:8081", URL: "http://signer-1.example.org:8081", Lease: 2 * time.Second, Drain: time.Second},
+		Retention:  Retention{Transactions: 24 * time.Hour, Audit: 48 * time.Hour},
+		Management: defaultManagement(),
+		Audit:      DefaultAudit(),
+		Approvals:  DefaultApprovals(),
+		Tracing:    Tracing{Endpoint: "http://127.0.0.1:4318", Sample: 0.1, Headers: map[string]Secret{"X-Key": pw}},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

@@ -23,7 +23,7 @@ const (
 // a path in a wallet would load whatever code its author likes.
 type Module struct {
 	Path        string            // path: of the shared library, absolute
-	Protection  Protection        // protection: of all keys behind it; default unknown
+	Protection  Protection        // protection: of all keys behind it; default unknown, which aws_cloudhsm makes hsm
 	Environment map[string]string // environment: of the process that loads it, like SOFTHSM2_CONF
 }
 
@@ -135,15 +135,18 @@ func readPKCS11(o *object, provider Provider) *PKCS11 {
 	if module, ok := o.given("module"); ok && p.Module != "" {
 		p.load(module)
 	}
-	if p.CloudHSM {
+	if p.CloudHSM && p.Protection == ProtectionUnknown && o.isCloudHSM(p.Module) {
 		p.Protection = ProtectionHSM
 	}
-	if _, ok := o.given("token_serial"); ok || p.CloudHSM {
+	if _, ok := o.given("token_serial"); ok || p.CloudHSM || o != nil && o.r.scope == tenant {
 		field(o, "token_label", &p.TokenLabel, matching(tokenLabel, labelWant))
 	} else {
 		need(o, "token_label", &p.TokenLabel, matching(tokenLabel, labelWant))
 	}
 	field(o, "token_serial", &p.TokenSerial, matching(tokenSerial, "1 to 16 printable characters"))
+	if o != nil && o.r.scope == tenant {
+		p.bindToken(o)
+	}
 	field(o, "sessions", &p.Sessions, integer(1, 1024))
 	field(o, "call_timeout", &p.CallTimeout, duration(100*time.Millisecond, 5*time.Minute))
 	field(o, "keep_alive", &p.KeepAlive, orZero(duration(time.Second, time.Hour)))
@@ -156,6 +159,10 @@ func readPKCS11(o *object, provider Provider) *PKCS11 {
 // load looks the module up. On the command line, where whoever types may run
 // any code anyway, a path may stand in place of a name.
 func (p *PKCS11) load(v value) {
+	if v.r.scope == tenant {
+		p.loadGranted(v)
+		return
+	}
 	if v.r.scope == commandLine && strings.Contains(p.Module, "/") {
 		p.Path = p.Module
 		return
@@ -177,6 +184,9 @@ func (p *PKCS11) readCredential(o *object) PKCS11Credential {
 	var c PKCS11Credential
 	if p.CloudHSM {
 		need(o, "user_id", &c.User, matching(cryptoUser, "the name of a crypto user"))
+		if o != nil && o.r.scope == tenant {
+			p.bindUser(o, c.User)
+		}
 	}
 	need(o, "user_secret", &c.PIN, secret)
 	return c

@@ -3,60 +3,23 @@
 package config
 
 import (
-	"cmp"
-	"fmt"
-	"slices"
 	"strings"
+
+	"github.com/hsmsigner/hsmsigner/internal/strictyaml"
 )
 
 // Problem is one thing that is wrong with a config file.
-type Problem struct {
-	File    string `json:"file"`
-	Line    int    `json:"line,omitempty"` // counted from 1; 0 if no line is to blame
-	Path    string `json:"path,omitempty"` // like wallets[0].node.url
-	Message string `json:"message"`        // what is wrong and what would be right; never a secret
-}
+type Problem = strictyaml.Problem
 
-// String is "config.yaml:12: rpc.listen: what is wrong".
-func (p Problem) String() string {
-	var b strings.Builder
-	b.WriteString(p.File)
-	if p.Line > 0 {
-		fmt.Fprintf(&b, ":%d", p.Line)
-	}
-	b.WriteString(": ")
-	if p.Path != "" {
-		b.WriteString(p.Path + ": ")
-	}
-	b.WriteString(p.Message)
-	return b.String()
-}
+// Errors is everything that is wrong with a config file, in the order of its
+// lines. It is never empty when returned as an error.
+type Errors = strictyaml.Errors
 
 // Warning is something that is allowed but unwise.
 type Warning Problem
 
 // String is "config.yaml:12: rpc.listen: what is unwise".
 func (w Warning) String() string { return Problem(w).String() }
-
-// Errors is everything that is wrong with a config file, in the order of its
-// lines. It is never empty when returned as an error.
-type Errors []Problem
-
-// Error has one line per problem.
-func (e Errors) Error() string {
-	lines := make([]string, len(e))
-	for i, p := range e {
-		lines[i] = p.String()
-	}
-	return strings.Join(lines, "\n")
-}
-
-func (e Errors) sorted() Errors {
-	slices.SortStableFunc(e, func(a, b Problem) int {
-		return cmp.Or(a.Line-b.Line, strings.Compare(a.Path, b.Path))
-	})
-	return e
-}
 
 // suggest returns the name nearest to got, or "" if none is near.
 func suggest(got string, names []string) string {

@@ -23,6 +23,7 @@ const (
 type reader struct {
 	file          string // as the user named it
 	dir           string // relative paths start here
+	text          []byte // of the config file; nil if there is none
 	problems      Errors
 	warnings      []Warning
 	inlineSecrets bool // some secret stands in the config file itself
@@ -30,6 +31,8 @@ type reader struct {
 
 	modules map[string]Module // the PKCS#11 libraries that details may name
 	scope   scope             // who wrote what is read
+	egress  Egress            // where a tenant's addresses may lead
+	grant   *Grant            // what was granted to the tenant; nil: nothing
 	stdin   io.Reader         // where flags may take a secret from; nil once it was read
 }
 
@@ -41,7 +44,7 @@ type value struct {
 }
 
 func (v value) fail(format string, args ...any) {
-	v.r.problems = append(v.r.problems, Problem{v.r.file, v.node.Line, v.path, fmt.Sprintf(format, args...)})
+	v.r.problems = append(v.r.problems, Problem{File: v.r.file, Line: v.node.Line, Path: v.path, Message: fmt.Sprintf(format, args...)})
 }
 
 func (v value) warn(format string, args ...any) {
@@ -151,7 +154,7 @@ func (o *object) done() {
 		return
 	}
 	for name, v := range o.values {
-		if slices.Contains(o.asked, name) {
+		if slices.Contains(o.asked, name) || o.ignores(name) {
 			continue
 		}
 		if near := suggest(name, o.asked); near != "" {

@@ -113,6 +113,9 @@ func (s *Secret) UnmarshalJSON([]byte) error {
 func secret(v value) (Secret, error) {
 	if v.node.Kind != yamlMapping {
 		s, err := text(v)
+		if err != nil && v.r.scope == tenant {
+			return Secret{}, err
+		}
 		if err != nil {
 			return Secret{}, fmt.Errorf("%w, or {file: path}", err)
 		}

@@ -71,7 +71,7 @@ func readDatabase(v value) (Database, error) {
 	}
 	o := v.object()
 	need(o, "url", &d.URL, databaseURL)
-	field(o, "connections", &d.Connections, integer(4, 1000))
+	field(o, "connections", &d.Connections, integer(6, 1000))
 	field(o, "timeout", &d.Timeout, duration(100*time.Millisecond, 5*time.Minute))
 	field(o, "pooler", &d.Pooler, oneOf(PoolerAuto, PoolerNone, PoolerTransaction))
 	o.done()

@@ -30,6 +30,8 @@ func targetURL(v value) (string, error) {
 		return "", errors.New("carries a user or password, which belong in fields of their own: " + want)
 	case u.RawQuery != "" || u.Fragment != "":
 		return "", errors.New("has a query or a fragment: " + want)
+	case v.r.scope == tenant && v.r.egress.refuses(u.Hostname()) != "":
+		return "", errors.New(v.r.egress.refuses(u.Hostname()))
 	case u.Scheme == "https":
 	case u.Scheme != "http":
 		return "", fmt.Errorf("has the scheme %q: %s", u.Scheme, want)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-func readWallet(v value) (Wallet, error) {
-	w := Wallet{
+func defaultWallet() Wallet {
+	return Wallet{
 		Confirmations:   12,
 		SignTransaction: SignObject,
 		RawOwn:          RawAdopt,
@@ -18,14 +18,24 @@ func readWallet(v value) (Wallet, error) {
 		FeeCeiling:      3,
 		Refresh:         time.Minute,
 	}
-	o := v.object()
-	need(o, "name", &w.Name, matching(walletName, walletNameWant))
-	need(o, "node", &w.Node, readNode)
-	need(o, "details", &w.Details, readDetails)
+}
+
+// suit sets the defaults that depend on the node and the backend.
+func (w *Wallet) suit() {
 	w.Window = UnknownWindow
 	if publicChain(w.Node.ChainID) {
 		w.Window = PublicWindow
 	}
+	w.Concurrency = w.Details.concurrency()
+}
+
+func readWallet(v value) (Wallet, error) {
+	w := defaultWallet()
+	o := v.object()
+	need(o, "name", &w.Name, matching(walletName, walletNameWant))
+	need(o, "node", &w.Node, readNode)
+	need(o, "details", &w.Details, readDetails)
+	w.suit()
 	field(o, "window", &w.Window, integer(1, 4096))
 	field(o, "confirmations", &w.Confirmations, integer[uint64](0, 100_000))
 	field(o, "sign_transaction", &w.SignTransaction, oneOf(SignObject, SignHex))
@@ -35,11 +45,11 @@ func readWallet(v value) (Wallet, error) {
 	field(o, "expires", &w.Expires, duration(time.Second, 7*24*time.Hour))
 	field(o, "bump_after", &w.BumpAfter, orZero(duration(5*time.Second, 24*time.Hour)))
 	field(o, "fee_ceiling", &w.FeeCeiling, integer(1, 100))
-	w.Concurrency = w.Details.concurrency()
 	field(o, "concurrency", &w.Concurrency, integer(1, 1024))
 	field(o, "refresh", &w.Refresh, duration(time.Second, 24*time.Hour))
 	field(o, "webhooks", &w.Webhooks, list(readWebhook))
 	checkWebhooks(o, w.Webhooks)
+	field(o, "policy", &w.Policy, readPolicy)
 	o.done()
 	if o == nil {
 		return w, nil

@@ -13,20 +13,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ParseTenantDetails reads the details, as YAML or JSON, that came from a
-// tenant: whatever names a file of this machine, an identity of the daemon or
-// an admin credential is refused. modules are the PKCS#11 libraries that were
-// granted to the tenant. The error is an [Errors].
-func ParseTenantDetails(data []byte, modules map[string]Module) (Details, error) {
-	r := &reader{file: "details", scope: tenant, modules: modules}
-	root, problem := document(data)
-	if problem != nil {
-		problem.File = r.file
-		return Details{}, Errors{*problem}
-	}
-	return r.details(root)
-}
-
 // ParseFlags reads details from flags: settings are FIELD=VALUE, with a dot
 // before the field of a field (user_secret.file=PATH) and commas in lists. A
 // secret is never taken as a value, since others can read the command line: it
@@ -59,7 +45,7 @@ func (r *reader) details(root *yaml.Node) (Details, error) {
 		return Details{}, err
 	}
 	if len(r.problems) > 0 {
-		return Details{}, r.problems.sorted()
+		return Details{}, r.problems.Sorted()
 	}
 	return d, nil
 }

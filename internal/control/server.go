@@ -53,7 +53,7 @@ func Serve(ctx context.Context, dir string, daemon Daemon, log *slog.Logger) (*S
 		release: release,
 		done:    make(chan struct{}),
 		http: &http.Server{
-			Handler:           http.MaxBytesHandler(routes(daemon), maxBody),
+			Handler:           managed(daemon, http.MaxBytesHandler(routes(daemon), maxBody)),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      callTimeout + 5*time.Second,

@@ -11,12 +11,14 @@
 // operator has allowed it. Addresses that carry an IPv4 address within them
 // (mapped, NAT64, 6to4, Teredo, ISATAP) are refused if that one is.
 //
-// The package does not follow redirects or look at proxies: a client that does
-// either escapes its rules, so [Rules.Transport] comes with neither.
+// A [Dialer] is what tenants' connections are made with: the rules, what is
+// refused to tenants in any case, and the operator's proxy. Nothing here follows
+// redirects or takes a proxy from the environment: a client that does either
+// escapes the rules.
 package dialrule
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,7 +28,12 @@ import (
 )
 
 // ErrRefused is what every refusal is, by errors.Is. Nothing has been sent.
-var ErrRefused = errors.New("dialrule: address refused")
+var ErrRefused error = refusal{}
+
+type refusal struct{}
+
+func (refusal) Error() string { return "dialrule: address refused" }
+func (refusal) Refused() bool { return true }
 
 // RefusedError says which address was refused, and why.
 type RefusedError struct {
@@ -40,6 +47,10 @@ func (e *RefusedError) Error() string {
 
 // Is makes errors.Is(err, ErrRefused) true.
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// Refused is true. Packages that are handed a Dialer's method without knowing
+// this package tell a refusal by it.
+func (e *RefusedError) Refused() bool { return true }
 
 // Rules are what the operator has decided. The zero Rules allow public unicast
 // addresses only. They must not change while in use, and are then safe for
@@ -105,25 +116,38 @@ func unmapped(p netip.Prefix) netip.Prefix {
 // Control is for net.Dialer.Control: it is called with each address that a name
 // has resolved to, before the connection is made.
 func (r Rules) Control(network, address string, _ syscall.RawConn) error {
+	ip, err := dialled(network, address)
+	if err != nil {
+		return err
+	}
+	return r.Check(ip)
+}
+
+// dialled is the address that Control is called with.
+func dialled(network, address string) (netip.Addr, error) {
 	switch network {
 	case "tcp4", "tcp6":
 	default:
-		return fmt.Errorf("%w: %s is not TCP", ErrRefused, network)
+		return netip.Addr{}, fmt.Errorf("%w: %s is not TCP", ErrRefused, network)
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("%w: %q is no IP address and port", ErrRefused, address)
+		return netip.Addr{}, fmt.Errorf("%w: %q is no IP address and port", ErrRefused, address)
 	}
-	return r.Check(ap.Addr())
+	return ap.Addr(), nil
 }
 
 // Transport returns a new transport that dials by the rules and uses no proxy.
 // Its limits can be changed before its first use. An http.Client around it must
 // still be told not to follow redirects, as by [NoRedirect].
 func (r Rules) Transport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: r.Control}
+	dialer := &net.Dialer{Timeout: DefaultTimeout, KeepAlive: 30 * time.Second, Control: r.Control}
+	return transport(dialer.DialContext)
+}
+
+func transport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            dial,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           100,
 		IdleConnTimeout:        90 * time.Second,

@@ -196,9 +196,14 @@ func TestRebindingNamesAreJudgedAtTheDial(t *testing.T) {
 	}
 }
 
-// nameServer is a DNS server on loopback that answers each A question with what
-// next returns, and others with nothing.
 func nameServer(t *testing.T, next func() netip.Addr) func(ctx context.Context, network, address string) (net.Conn, error) {
+	t.Helper()
+	return nameServerOf(t, func() []netip.Addr { return []netip.Addr{next()} })
+}
+
+// nameServerOf is a DNS server on loopback that answers each A question with what
+// next returns, and others with nothing.
+func nameServerOf(t *testing.T, next func() []netip.Addr) func(ctx context.Context, network, address string) (net.Conn, error) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -218,10 +223,12 @@ func nameServer(t *testing.T, next func() netip.Addr) func(ctx context.Context, 
 			}
 			m.Response, m.Additionals = true, nil
 			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-					Body:   &dnsmessage.AResource{A: next().As4()},
-				}}
+				for _, ip := range next() {
+					m.Answers = append(m.Answers, dnsmessage.Resource{
+						Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
+						Body:   &dnsmessage.AResource{A: ip.As4()},
+					})
+				}
 			}
 			if reply, err := m.Pack(); err == nil {
 				_, _ = conn.WriteTo(reply, peer)

@@ -86,3 +86,20 @@ func embedded(ip netip.Addr) []netip.Addr {
 	}
 	return all
 }
+
+// Metadata is where clouds serve credentials to their machines and containers:
+// all that is link-local, and the addresses that are not. No tenant has any
+// business there.
+func Metadata() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("169.254.0.0/16"),         // AWS, Azure, Google, and their containers' (169.254.170.2, 169.254.170.23)
+		netip.MustParsePrefix("fe80::/10"),              // OpenStack: fe80::a9fe:a9fe
+		netip.MustParsePrefix("fd00:ec2::/32"),          // AWS: fd00:ec2::254, and EKS's fd00:ec2::23
+		netip.MustParsePrefix("fd20:ce::254/128"),       // Google
+		netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), // Oracle
+		netip.MustParsePrefix("fd00:42::42/128"),        // Scaleway
+		netip.MustParsePrefix("168.63.129.16/32"),       // Azure's platform
+		netip.MustParsePrefix("192.0.0.192/32"),         // Oracle, classic
+		netip.MustParsePrefix("100.100.100.200/32"),     // Alibaba
+	}
+}

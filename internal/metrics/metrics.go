@@ -20,10 +20,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hsmsigner/hsmsigner/internal/history"
 )
 
 const (
-	maxWallets = 1000 // distinct values of the label wallet
+	maxWallets = 4000 // distinct values of the label wallet
 	maxMethods = 200  // and of the label method; beyond them stands "other"
 	other      = "other"
 )
@@ -32,6 +34,7 @@ const (
 // concurrent use and never block.
 type Registry struct {
 	registry *prometheus.Registry
+	past     *history.Recorder
 
 	requests       *prometheus.CounterVec
 	requestSeconds *prometheus.HistogramVec
@@ -94,7 +97,7 @@ func New(build Build) *Registry {
 	stages := append(seconds[:len(seconds):len(seconds)], 120, 300, 900, 3600)
 
 	r := &Registry{
-		registry: registry,
+		registry: registry, past: history.New(nil),
 
 		requests:       counter("rpc_requests_total", "JSON-RPC requests answered.", "wallet", "method", "transport", "outcome"),
 		requestSeconds: histogram("rpc_request_seconds", "Time from a JSON-RPC request to its answer.", seconds, "wallet", "class"),

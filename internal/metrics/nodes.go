@@ -24,11 +24,15 @@ func (r *Registry) WatchNode(wallet string, stats func() node.Stats) {
 }
 
 // WatchEndpoints shows, at each scrape, how the nodes stand that serve a
-// wallet. A second call for a wallet takes the place of the first.
+// wallet. A second call for a wallet takes the place of the first; nil ends it.
 func (r *Registry) WatchEndpoints(wallet string, endpoints func() []node.EndpointStatus) {
 	wallet = r.wallets.label(wallet)
 	r.nodes.mu.Lock()
 	defer r.nodes.mu.Unlock()
+	if endpoints == nil {
+		delete(r.nodes.endpoints, wallet)
+		return
+	}
 	r.nodes.endpoints[wallet] = endpoints
 }
 

@@ -2,7 +2,11 @@
 
 package metrics
 
-import "time"
+import (
+	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/history"
+)
 
 // Request counts an answered JSON-RPC request; code 0 is success.
 func (r *Registry) Request(wallet, method, transport string, code int, took time.Duration) {
@@ -26,6 +30,7 @@ func (r *Registry) Subscriptions(delta int) { r.subscriptions.Add(float64(delta)
 
 // Signature counts a request to sign, from policy to the recorded outcome.
 func (r *Registry) Signature(wallet, outcome string, took time.Duration) {
+	r.past.Signature(wallet, outcome)
 	wallet = r.wallets.label(wallet)
 	r.signatures.WithLabelValues(wallet, outcome).Inc()
 	r.signatureSeconds.WithLabelValues(wallet).Observe(took.Seconds())
@@ -33,6 +38,7 @@ func (r *Registry) Signature(wallet, outcome string, took time.Duration) {
 
 // BackendCall counts one signing call to a key backend.
 func (r *Registry) BackendCall(wallet, outcome string, took time.Duration) {
+	r.past.BackendCall(wallet, outcome)
 	wallet = r.wallets.label(wallet)
 	r.backendCalls.WithLabelValues(wallet, outcome).Inc()
 	r.backendCallSeconds.WithLabelValues(wallet).Observe(took.Seconds())
@@ -56,16 +62,19 @@ func (r *Registry) Accounts(wallet string, usable, unusable int) {
 
 // ObserveStage notes how long a transaction spent in a stage.
 func (r *Registry) ObserveStage(wallet, stage string, took time.Duration) {
+	r.past.Stage(wallet, stage, took)
 	r.stageSeconds.WithLabelValues(r.wallets.label(wallet), stage).Observe(took.Seconds())
 }
 
 // Event counts something that happened to a transaction or a sender.
 func (r *Registry) Event(wallet, kind string) {
+	r.past.Event(wallet, kind)
 	r.events.WithLabelValues(r.wallets.label(wallet), kind).Inc()
 }
 
 // NodeHead notes a new block of a wallet's node.
 func (r *Registry) NodeHead(wallet string, number uint64) {
+	r.past.Head(wallet, number)
 	wallet = r.wallets.label(wallet)
 	r.nodeHead.WithLabelValues(wallet).Set(float64(number))
 	r.nodeHeadAt.WithLabelValues(wallet).SetToCurrentTime()
@@ -81,3 +90,6 @@ func (r *Registry) Commit(writes int, took time.Duration) {
 	r.commitSeconds.Observe(took.Seconds())
 	r.commitWrites.Observe(float64(writes))
 }
+
+// History is what the wallets did in the last hour and day.
+func (r *Registry) History() *history.Recorder { return r.past }

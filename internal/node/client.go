@@ -22,13 +22,14 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -57,8 +58,8 @@ type Config struct {
 	TLS         *tls.Config       // of endpoints that have none of their own
 	Logger      *slog.Logger      // nil: silent
 
-	// DialControl is that of endpoints that have none of their own.
-	DialControl func(network, address string, c syscall.RawConn) error
+	// DialContext is that of endpoints that have none of their own.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Endpoints are several nodes of one chain, in the order of preference,
 	// instead of URL, WSURL, Username, Password and Headers. What follows is
@@ -159,8 +160,8 @@ func endpointList(cfg Config) ([]Endpoint, error) {
 		}
 		seen[in.Name] = true
 		or(&in.TLS, cfg.TLS)
-		if in.DialControl == nil {
-			in.DialControl = cfg.DialControl
+		if in.DialContext == nil {
+			in.DialContext = cfg.DialContext
 		}
 	}
 	return list, nil

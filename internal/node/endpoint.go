@@ -3,6 +3,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -26,11 +26,10 @@ type Endpoint struct {
 	Headers  map[string]string // sent with every request, for nodes behind an API gateway
 	TLS      *tls.Config       // nil: the system's roots, TLS 1.2 or newer
 
-	// DialControl, if set, sees the resolved address of every connection
-	// before it is made and may refuse it, as net.Dialer.Control does. It is
-	// where a rule against private address ranges belongs: a check of the URL
-	// alone is defeated by DNS.
-	DialControl func(network, address string, c syscall.RawConn) error
+	// DialContext, if set, opens every connection, HTTP and WebSocket; nil: a
+	// net.Dialer. It is where a rule against private address ranges belongs: a
+	// check of the URL alone is defeated by DNS.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // endpoint is an Endpoint in use: its connections, and what was learnt of the
@@ -71,7 +70,7 @@ func newEndpoint(c *Client, in Endpoint) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node websocket url: %w", err)
 	}
-	dialer := &net.Dialer{Timeout: min(c.cfg.Timeout, 5*time.Second), KeepAlive: 15 * time.Second, Control: in.DialControl}
+	dial := dialing(in, min(c.cfg.Timeout, 5*time.Second))
 	e := &endpoint{
 		c:         c,
 		name:      in.Name,
@@ -79,9 +78,9 @@ func newEndpoint(c *Client, in Endpoint) (*endpoint, error) {
 		wsURL:     wsURL,
 		host:      in.Headers["Host"],
 		header:    baseHeader(in),
-		transport: transport(in, dialer, c.cfg.Timeout),
+		transport: transport(in, dial, c.cfg.Timeout),
 	}
-	e.wire = newWire(u, e, dialer)
+	e.wire = newWire(u, e, dial)
 	e.verify.check = e.checkChain
 	return e, nil
 }
@@ -134,14 +133,29 @@ func baseHeader(in Endpoint) http.Header {
 	return h
 }
 
-func transport(in Endpoint, dialer *net.Dialer, timeout time.Duration) *http.Transport {
+// dialFunc has the form of net.Dialer's method.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialing is how connections to an endpoint are made, in that time.
+func dialing(in Endpoint, timeout time.Duration) dialFunc {
+	if in.DialContext == nil {
+		return (&net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return in.DialContext(ctx, network, address)
+	}
+}
+
+func transport(in Endpoint, dial dialFunc, timeout time.Duration) *http.Transport {
 	t := in.TLS
 	if t == nil {
 		t = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	return &http.Transport{
 		Proxy:                  nil, // never from the environment
-		DialContext:            dialer.DialContext,
+		DialContext:            dial,
 		TLSClientConfig:        t.Clone(),
 		TLSHandshakeTimeout:    min(timeout, 5*time.Second),
 		ResponseHeaderTimeout:  timeout,

@@ -100,9 +100,12 @@ func connectionFault(ctx context.Context, err error) error {
 	var f *fault
 	var netErr net.Error
 	var dns *net.DNSError
+	var rule interface{ Refused() bool }
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &rule) && rule.Refused(): // Endpoint.DialContext's
+		return &fault{ErrUnavailable, "its address is one that this deployment does not connect to"}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		return &fault{ErrTimeout, ""}
 	case errors.Is(err, syscall.ECONNREFUSED):

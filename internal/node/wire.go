@@ -41,7 +41,7 @@ const (
 // connection on which anything was out of order is not used again.
 type wire struct {
 	address string // to dial
-	dialer  *net.Dialer
+	connect dialFunc
 	memory  *memory
 	header  http.Header // of every request; a caller's must not replace it
 	head    []byte      // request line and header, up to the value of Content-Length
@@ -51,7 +51,7 @@ type wire struct {
 
 // newWire is nil for an address or a header that only net/http knows how to
 // deal with.
-func newWire(u *url.URL, e *endpoint, dialer *net.Dialer) *wire {
+func newWire(u *url.URL, e *endpoint, dial dialFunc) *wire {
 	host, port := u.Hostname(), u.Port()
 	if !canPeek || u.Scheme != "http" || !isASCII(host) || strings.Contains(host, "%") {
 		return nil
@@ -83,7 +83,7 @@ func newWire(u *url.URL, e *endpoint, dialer *net.Dialer) *wire {
 	}
 	return &wire{
 		address: net.JoinHostPort(host, port),
-		dialer:  dialer,
+		connect: dial,
 		memory:  e.c.memory,
 		header:  e.header,
 		head:    append(head, "Content-Length: "...),
@@ -123,7 +123,7 @@ func (w *wire) post(ctx context.Context, p *posting) (status int, answer []byte,
 func (w *wire) dial(ctx context.Context, deadline time.Time) (*conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	nc, err := w.dialer.DialContext(ctx, "tcp", w.address)
+	nc, err := w.connect(ctx, "tcp", w.address)
 	if err != nil {
 		return nil, err
 	}

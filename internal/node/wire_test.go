@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -395,9 +394,9 @@ func TestCallerWhoHasGivenUpSendsNothing(t *testing.T) {
 func TestRuleOfDialledAddressesHolds(t *testing.T) {
 	s, _ := answered(t, "", true)
 	var asked atomic.Int64
-	c := client(t, node.Config{URL: s.url, DialControl: func(_, address string, _ syscall.RawConn) error {
+	c := client(t, node.Config{URL: s.url, DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
 		asked.Add(1)
-		return errors.New("not " + address)
+		return nil, errors.New("not " + address)
 	}})
 	err := c.Call(ctx(t), nil, "eth_chainId")
 	if !errors.Is(err, node.ErrUnavailable) || asked.Load() == 0 || s.conns.Load() != 0 {

@@ -72,10 +72,11 @@ func (c *call) batch(ctx context.Context, elems []strictjson.Value) ([]byte, *Er
 	return appendAnswers(items), nil
 }
 
-func (c *call) sendAll(ctx context.Context, items []*item, start time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, c.server.cfg.SendTimeout)
+func (c *call) sendAll(all context.Context, items []*item, start time.Time) {
+	ctx, cancel := context.WithTimeout(all, c.server.cfg.SendTimeout)
 	defer cancel()
 	waits := make([]wait, len(items))
+	var asked []asking
 	order := new(txmgr.Order)
 	for i, it := range items {
 		w, err := c.begin(it.in(ctx), it.method, &it.req, order)
@@ -90,9 +91,26 @@ func (c *call) sendAll(ctx context.Context, items []*item, start time.Time) {
 	for i, it := range items {
 		if waits[i] != nil {
 			result, err := c.await(ctx, waits[i])
-			it.result, it.err = result, c.finish(it.in(ctx), it.method, err, start)
+			if err != nil {
+				asked = append(asked, asking{it, err})
+				continue
+			}
+			it.result, it.err = result, c.finish(it.in(ctx), it.method, nil, start)
 		}
 	}
+	patience, stop := c.patience(all)
+	defer stop()
+	for _, a := range asked {
+		result, err := c.people(a.in(all), patience, a.method, &a.req, a.failed)
+		a.result, a.err = result, c.finish(a.in(all), a.method, err, start)
+	}
+}
+
+// asking is a transaction of a batch that was not sent: perhaps people are to be
+// asked first.
+type asking struct {
+	*item
+	failed error
 }
 
 func (c *call) forwardAll(ctx context.Context, items []*item, start time.Time) {
@@ -129,6 +147,11 @@ func (c *call) runAll(ctx context.Context, items []*item, start time.Time) {
 			defer func() { <-room }()
 			ctx := it.in(ctx)
 			result, err := c.run(ctx, it.method, &it.req)
+			if err != nil {
+				patience, cancel := c.patience(ctx)
+				defer cancel()
+				result, err = c.people(ctx, patience, it.method, &it.req, err)
+			}
 			it.result, it.err = result, c.finish(ctx, it.method, err, start)
 		})
 	}

@@ -58,3 +58,30 @@ func BenchmarkPassThrough(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRequest is what the door itself does for a request, without a
+// connection and a node, by several callers at once.
+func BenchmarkRequest(b *testing.B) {
+	r := tenanted(b)
+	for name, body := range map[string]string{
+		"small": text,
+		"large": `{"jsonrpc":"2.0","id":7,"method":"eth_accounts","params":[]` + strings.Repeat(" ", 100_000) + `}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					q := httptest.NewRequest(http.MethodPost, "http://localhost/one", strings.NewReader(body))
+					q.Header.Set("Content-Type", "application/json")
+					q.SetBasicAuth("one", "one")
+					w := httptest.NewRecorder()
+					r.srv.ServeHTTP(w, q)
+					if w.Code != http.StatusOK {
+						b.Error(w.Code, w.Body)
+						return
+					}
+				}
+			})
+		})
+	}
+}

@@ -81,6 +81,11 @@ func (c *call) one(ctx context.Context, r *request) (result []byte, e *Error) {
 			result, err = c.run(ctx, m, r)
 		}
 	}
+	if err != nil {
+		patience, cancel := c.patience(ctx)
+		defer cancel()
+		result, err = c.people(ctx, patience, m, r, err)
+	}
 	return result, c.finish(ctx, m, err, start)
 }
 

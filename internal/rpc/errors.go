@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
@@ -118,10 +119,16 @@ func toError(err error) (e *Error, known bool) {
 		unfit     *wallet.RequestError
 		refused   *txmgr.RefusedError
 		denied    *policy.DeniedError
+		approval  *policy.PendingError
+		frozen    *freeze.FrozenError
+		undecided *policy.UndecidedError
 		nodeError *node.Error
 		mismatch  *node.ChainMismatchError
 		throttled *key.ThrottledError
 	)
+	if e := limitError(err); e != nil {
+		return e, true
+	}
 	switch {
 	case errors.As(err, &own):
 		return own, true
@@ -147,6 +154,12 @@ func toError(err error) (e *Error, known bool) {
 		return &Error{Code: codeServer, Message: chain.Error()}, true
 	case errors.As(err, &denied):
 		return &Error{Code: codeDenied, Message: denied.Error()}, true
+	case errors.As(err, &approval):
+		return &Error{Code: codeDenied, Message: approval.Error(), Data: approvalJSON(approval)}, true
+	case errors.As(err, &undecided):
+		return busy(http.StatusServiceUnavailable, time.Second, "%s", undecided), true
+	case errors.As(err, &frozen):
+		return &Error{Code: codeDenied, Message: frozen.Error()}, true
 	case errors.As(err, &revert):
 		return &Error{Code: codeReverted, Message: revert.Error(), Data: hexJSON(revert.Data)}, true
 	case errors.As(err, &tooBusy):
@@ -201,6 +214,15 @@ func toError(err error) (e *Error, known bool) {
 
 func backendError(kind string) *Error {
 	return &Error{Code: codeBackend, Message: "key backend failed: " + kind}
+}
+
+// approvalJSON is by what a caller recognises that people are asked first, and
+// finds the approval.
+func approvalJSON(p *policy.PendingError) []byte {
+	b := strictjson.AppendString([]byte(`{"approval":`), p.ID)
+	b = strictjson.AppendString(append(b, `,"rule":`...), p.Rule)
+	b = fmt.Appendf(b, `,"have":%d,"need":%d`, p.Have, p.Need)
+	return fmt.Appendf(b, `,"expires":"%s"}`, p.Expires.UTC().Format(time.RFC3339))
 }
 
 // hexJSON is how geth gives a revert's data: always there, "0x" when empty.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
@@ -41,6 +42,10 @@ func TestEveryErrorHasItsCode(t *testing.T) {
 		{&wallet.RequestError{Reason: "not that"}, 200, `{"code":-32602,"message":"not that"}`},
 		{wallet.ErrClosed, 503, `{"code":-32005,"message":"too busy: the wallet is closing"}`},
 		{&txmgr.ChainIDError{Given: big.NewInt(1), Want: big.NewInt(5)}, 200, `{"code":-32000,"message":"chain id 1 does not match 5"}`},
+		{&policy.UndecidedError{Why: "the policy could not be evaluated"}, 503, `{"code":-32005,"message":"too busy: the policy could not be evaluated; nothing was signed"}`},
+		{freeze.New(freeze.Config{}).Check(policy.Owner{}, common.Address{}), 503, `{"code":-32005,"message":"too busy: it is not known what is frozen, since the store does not answer; nothing was signed"}`},
+		{&freeze.FrozenError{Why: "the wallet is frozen"}, 200, `{"code":-32003,"message":"frozen: the wallet is frozen"}`},
+		{&policy.PendingError{ID: "a1", Rule: "large", Have: 1, Need: 3, Expires: time.Unix(0, 0)}, 200, `{"code":-32003,"message":"approval needed: request a1 waits for 2 of 3 approvers (rule \"large\") until 1970-01-01T00:00:00Z","data":{"approval":"a1","rule":"large","have":1,"need":3,"expires":"1970-01-01T00:00:00Z"}}`},
 		{&policy.DeniedError{Verdict: policy.Verdict{Rule: "r1", Reason: "too much"}}, 200, `{"code":-32003,"message":"denied by policy: rule \"r1\": too much"}`},
 		{&txmgr.RevertError{Reason: "no", Data: []byte{8, 0xc3}}, 200, `{"code":3,"message":"execution reverted: no","data":"0x08c3"}`},
 		{&txmgr.RevertError{}, 200, `{"code":3,"message":"execution reverted","data":"0x"}`},

@@ -30,18 +30,12 @@ func (s *Server) servePost(w http.ResponseWriter, r *http.Request, d *door, who 
 		w.Header().Set("X-Request-Id", requestID)
 	}
 
-	mem := claim{b: &s.memory}
+	mem := claim{server: s, share: d.share}
 	defer mem.release()
 	v, ok := s.readPost(w, r, &mem)
 	if !ok {
 		return
 	}
-	if e := s.begin(r.Context(), false); e != nil {
-		s.refuse(w, "busy", e.Status, e)
-		return
-	}
-	defer s.end()
-
 	c := &call{
 		server:         s,
 		door:           d,
@@ -50,6 +44,15 @@ func (s *Server) servePost(w http.ResponseWriter, r *http.Request, d *door, who 
 		requestID:      requestID,
 		idempotencyKey: key,
 	}
+	if e := c.admit(r.Context(), v); e != nil {
+		s.reply(w, e.Status, e.RetryAfter, appendResponse(nil, strictjson.Value{}, nil, e))
+		return
+	}
+	if e := s.begin(r.Context(), d.share, false); e != nil {
+		s.refuse(w, "busy", e.Status, e)
+		return
+	}
+	defer s.end(d.share)
 	ctx := s.parent(r.Context(), r.Header)
 	if v.Kind == strictjson.Array {
 		s.answerBatch(w, ctx, c, v)
@@ -83,11 +86,7 @@ func (s *Server) answerBatch(w http.ResponseWriter, ctx context.Context, c *call
 func (s *Server) readPost(w http.ResponseWriter, r *http.Request, mem *claim) (v strictjson.Value, ok bool) {
 	limit := s.cfg.Limits.Body
 	buf := s.buffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= smallRequest {
-			s.buffers.Put(buf)
-		}
-	}()
+	defer s.keep(buf)
 	err := errTooLarge
 	if r.ContentLength <= limit {
 		// net/http lifts the deadline at the end of the body.
@@ -116,6 +115,13 @@ func (s *Server) readPost(w http.ResponseWriter, r *http.Request, mem *claim) (v
 		return v, false
 	}
 	return v, true
+}
+
+// keep puts a buffer aside for another request.
+func (s *Server) keep(buf *[]byte) {
+	if cap(*buf) <= smallRequest {
+		s.buffers.Put(buf)
+	}
 }
 
 // checkContent takes plain JSON only. A web page cannot send that type

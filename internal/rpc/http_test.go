@@ -306,7 +306,7 @@ func TestMemoryOfLargeRequestsIsBounded(t *testing.T) {
 			t.Fatalf("%d %.200s", resp.StatusCode, body)
 		}
 	}
-	if used := r.srv.memory.used.Load(); used != 0 {
+	if used := r.used().memory; used != 0 {
 		t.Errorf("%d bytes are still claimed", used)
 	}
 }

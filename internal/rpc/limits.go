@@ -6,22 +6,32 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"sync/atomic"
 	"time"
 )
 
 // Limits bounds what callers can make the door spend. A zero field takes its
 // default.
+//
+// Where services of several memberships are served, MemoryEach, ConcurrentEach
+// and SocketsEach bound what the services of one may have, so that one whose
+// vault or node hangs leaves the door to the others. By default a membership
+// gets no more than is then left free: half, as long as the others want
+// nothing, and a third beside one that wants as much. Where all services are
+// of one membership, it may have all.
 type Limits struct {
-	Body        int64         // bytes of one HTTP body or WebSocket message; 1 MiB. Blobs need 6 MiB
-	Memory      int64         // bytes of all large requests together, while read and at work; 256 MiB
-	Batch       int           // requests in one batch; 100
-	Concurrent  int           // requests at work; 1024. A batch counts once
-	BatchAtWork int           // requests of one batch at work at once, beside those that the node gets in one piece; 16
-	ReadTime    time.Duration // from the first to the last byte of a body or message; 10 s
-	WriteTime   time.Duration // for an answer or message to be taken by the caller; 30 s
+	Body       int64 // bytes of one HTTP body or WebSocket message; 1 MiB. Blobs need 6 MiB
+	Memory     int64 // bytes of all large requests together, while read and at work; 256 MiB
+	MemoryEach int64 // of those, for one of several memberships; as many as are left free
+	Batch      int   // requests in one batch; 100
+
+	Concurrent     int           // requests at work; 1024. A batch counts once
+	ConcurrentEach int           // of those, for one of several memberships; as many as are left free
+	BatchAtWork    int           // requests of one batch at work at once, beside those that the node gets in one piece; 16
+	ReadTime       time.Duration // from the first to the last byte of a body or message; 10 s
+	WriteTime      time.Duration // for an answer or message to be taken by the caller; 30 s
 
 	Sockets        int           // open WebSockets; 1000
+	SocketsEach    int           // of those, for one of several memberships; as many as are left free
 	SocketRequests int           // requests of one socket at work; 64. More wait unread
 	Subscriptions  int           // of one socket; 100
 	SendBuffer     int           // bytes of notifications that a socket may lag behind; 4 MiB
@@ -46,6 +56,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+func (l *Limits) pools() pools {
+	return pools{
+		requests: pool{limit: int64(l.Concurrent), each: int64(l.ConcurrentEach)},
+		sockets:  pool{limit: int64(l.Sockets), each: int64(l.SocketsEach)},
+		memory:   pool{limit: l.Memory, each: l.MemoryEach},
+	}
+}
+
 func def[T comparable](v *T, to T) {
 	var zero T
 	if *v == zero {
@@ -57,43 +75,7 @@ func def[T comparable](v *T, to T) {
 // the number of requests bounds those.
 const smallRequest = 64 << 10
 
-var (
-	errTooLarge = errors.New("request body is too large")
-	errMemory   = errors.New("too many large requests at once")
-)
-
-// budget counts the memory of large requests.
-type budget struct {
-	used  atomic.Int64
-	limit int64
-}
-
-// claim is one request's part of a budget.
-type claim struct {
-	b    *budget
-	have int64
-}
-
-// grow raises the claim to n bytes. It fails when the budget is spent.
-func (c *claim) grow(n int64) error {
-	if n <= smallRequest || n <= c.have {
-		return nil
-	}
-	if c.b.used.Add(n-c.have) > c.b.limit {
-		c.b.used.Add(c.have - n)
-		return errMemory
-	}
-	c.have = n
-	return nil
-}
-
-// release gives the claim back. It may be called more than once.
-func (c *claim) release() {
-	if c.have > 0 {
-		c.b.used.Add(-c.have)
-		c.have = 0
-	}
-}
+var errTooLarge = errors.New("request body is too large")
 
 // readBody reads r to its end into buf, at most limit bytes.
 func readBody(r io.Reader, buf []byte, limit int64, c *claim) ([]byte, error) {

@@ -117,24 +117,34 @@ func sendTransaction(ctx context.Context, c *call, r *request, order *txmgr.Orde
 	if err := r.count(1, 2); err != nil {
 		return nil, err
 	}
-	key, err := sendOptions(r.arg(1))
+	key, err := c.idempotency(r)
 	if err != nil {
 		return nil, err
-	}
-	if header := c.idempotencyKey; header != "" {
-		switch {
-		case c.inBatch:
-			return nil, invalidParams("the header Idempotency-Key names one request; in a batch give {\"idempotencyKey\": …} as second parameter")
-		case key != "" && key != header:
-			return nil, invalidParams("the header Idempotency-Key and the second parameter give different keys")
-		}
-		key = header
 	}
 	args, err := tx.ParseArgs(r.arg(0))
 	if err != nil {
 		return nil, err
 	}
 	return c.door.Sender.Begin(ctx, c.who, txmgr.SendRequest{Args: args, IdempotencyKey: key, Order: order}), nil
+}
+
+// idempotency is the key that the caller gives an eth_sendTransaction; empty for
+// none.
+func (c *call) idempotency(r *request) (string, error) {
+	key, err := sendOptions(r.arg(1))
+	if err != nil {
+		return "", err
+	}
+	if header := c.idempotencyKey; header != "" {
+		switch {
+		case c.inBatch:
+			return "", invalidParams("the header Idempotency-Key names one request; in a batch give {\"idempotencyKey\": …} as second parameter")
+		case key != "" && key != header:
+			return "", invalidParams("the header Idempotency-Key and the second parameter give different keys")
+		}
+		key = header
+	}
+	return key, nil
 }
 
 // sendOptions reads the second parameter of eth_sendTransaction.

@@ -9,8 +9,10 @@
 // methods named in an explicit list reach the node, and never one that a node
 // would answer with keys of its own; that results and errors of the node come
 // back byte for byte, under the caller's id; that every request, answer,
-// batch, socket and subscription is bounded in size, number and time; and
-// that no error tells a node's address, a provider's reply or a secret.
+// batch, socket and subscription is bounded in size, number and time; that
+// what is another membership's or environment's answers as if it did not
+// exist, and nothing at all before the credential is known; and that no error
+// tells a node's address, a provider's reply or a secret.
 //
 // It never signs, never decides about a nonce and never judges a transaction:
 // that is behind the interfaces of [Service].
@@ -31,9 +33,16 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/txmgr"
 )
 
-// Service is one wallet as the door sees it. It is not changed after New.
+// Service is one wallet as the door sees it. It is not changed once a [Server]
+// has it.
 type Service struct {
-	Name     string
+	Name    string   // in logs, metrics and URLs
+	Aliases []string // more names for URLs
+	// Membership and Environment are whose it is, by id. A principal that is held
+	// to others gets the answer that it gets for a wallet that does not exist.
+	Membership  string
+	Environment string
+
 	ChainID  *big.Int // pinned; eth_chainId of the node is compared with it
 	Accounts Accounts
 	Signer   Signer
@@ -45,7 +54,7 @@ type Service struct {
 	SignTransactionHex bool
 
 	// ExtraMethods are further methods that are passed to the node, by exact
-	// name. New refuses names that must never get there.
+	// name. Names that must never get there are refused.
 	ExtraMethods []string
 }
 

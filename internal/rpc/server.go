@@ -3,7 +3,8 @@
 package rpc
 
 import (
-	"context"
+	"container/list"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/strictjson"
 )
 
@@ -21,26 +22,25 @@ import (
 // use.
 type Server struct {
 	cfg     Config
-	doors   map[string]*door
+	doors   atomic.Pointer[map[string]*door] // by name; a new map for each change
 	hosts   map[string]bool
 	origins map[string]bool
 	metrics Metrics
 	log     *slog.Logger
-	memory  budget
-	slots   chan struct{} // one per request at work
-	buffers sync.Pool     // *[]byte
+	buffers sync.Pool // *[]byte
 
-	mu      sync.Mutex
-	sockets map[*socket]struct{}
-	work    int           // requests at work, and sockets being opened
-	closing bool          // nothing new is taken
-	changed chan struct{} // closed and made anew when work or sockets shrink while closing
-}
+	revocations atomic.Uint64 // changes with mu held
 
-// door is a service with its table of methods.
-type door struct {
-	*Service
-	methods map[string]*method
+	mu       sync.Mutex
+	tables   map[string]map[string]*method // by the extra methods
+	sockets  map[*socket]struct{}
+	visitors map[*visitor]struct{}
+	pools    pools
+	shares   map[string]*share // by membership
+	turns    list.List         // of *share: those with requests that wait, the next one first
+	work     int               // requests at work or waiting for it
+	closing  bool              // nothing new is taken
+	changed  chan struct{}     // closed and made anew when work or sockets shrink while closing
 }
 
 // New makes a server. Its errors name every mistake in cfg.
@@ -52,16 +52,17 @@ func New(cfg Config) (*Server, error) {
 	def(&cfg.SendTimeout, 45*time.Second)
 	def(&cfg.CallTimeout, 30*time.Second)
 	s := &Server{
-		cfg:     cfg,
-		doors:   make(map[string]*door, len(cfg.Services)),
-		hosts:   set(cfg.AllowedHosts, func(h string) string { return strings.Trim(strings.ToLower(h), "[]") }),
-		origins: set(cfg.AllowedOrigins, strings.ToLower),
-		metrics: cfg.Metrics,
-		log:     cfg.Logger,
-		memory:  budget{limit: cfg.Limits.Memory},
-		slots:   make(chan struct{}, cfg.Limits.Concurrent),
-		sockets: make(map[*socket]struct{}),
-		changed: make(chan struct{}),
+		cfg:      cfg,
+		hosts:    set(cfg.AllowedHosts, func(h string) string { return strings.Trim(strings.ToLower(h), "[]") }),
+		origins:  set(cfg.AllowedOrigins, strings.ToLower),
+		metrics:  cfg.Metrics,
+		log:      cfg.Logger,
+		pools:    cfg.Limits.pools(),
+		shares:   make(map[string]*share),
+		tables:   make(map[string]map[string]*method),
+		sockets:  make(map[*socket]struct{}),
+		visitors: make(map[*visitor]struct{}),
+		changed:  make(chan struct{}),
 	}
 	s.buffers.New = func() any { b := make([]byte, 0, 4<<10); return &b }
 	if s.metrics == nil {
@@ -70,9 +71,16 @@ func New(cfg Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	doors := make(map[string]*door, len(cfg.Services))
 	for name, svc := range cfg.Services {
-		s.doors[name] = &door{Service: svc, methods: methodTable(svc)}
+		d := s.newDoor(svc)
+		if err := d.register(doors, svc.names(name)); err != nil {
+			return nil, fmt.Errorf("rpc: %w", err)
+		}
+		d.share.services++
 	}
+	s.reckon()
+	s.doors.Store(&doors)
 	return s, nil
 }
 
@@ -90,6 +98,12 @@ func set(list []string, key func(string) string) map[string]bool {
 // Origin, credential, then the wallet, so that a stranger cannot find out
 // which wallets exist.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Gateway != nil {
+		if v, name, is := gatewayPath(r.URL); is {
+			s.serveGateway(w, r, v, name)
+			return
+		}
+	}
 	if !s.hostAllowed(r) {
 		s.refuse(w, "host", http.StatusForbidden, invalidRequest("the Host %s is not allowed here", quote(r.Host)))
 		return
@@ -113,30 +127,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("This is a JSON-RPC endpoint: POST a request with Content-Type application/json, or open a WebSocket at this URL.\n"))
 		return
 	}
+	before := s.revocations.Load()
 	who, err := s.cfg.Auth(r)
 	if err != nil {
 		s.refuseCaller(w, r, err)
 		return
 	}
-	d := s.door(r.URL.Path)
+	d := s.enter(r.URL.Path, who)
 	if d == nil {
-		s.refuse(w, "service", http.StatusNotFound, invalidRequest("there is no wallet at this path"))
+		s.refuse(w, "service", http.StatusNotFound, noWallet())
 		return
 	}
+	defer d.leave()
 	if upgrade {
-		s.serveSocket(w, r, d, who)
+		s.serveSocket(w, r, who, before)
 		return
 	}
 	s.servePost(w, r, d, who)
-}
-
-// door finds the wallet that a path names.
-func (s *Server) door(path string) *door {
-	name := strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
-	if name == "" {
-		name = s.cfg.Default
-	}
-	return s.doors[name]
 }
 
 // hostAllowed refuses what a web page could reach by rebinding its own name
@@ -185,9 +192,14 @@ func (s *Server) refuse(w http.ResponseWriter, reason string, status int, e *Err
 
 // refuseCaller answers a caller whom Auth does not know, or could not check.
 func (s *Server) refuseCaller(w http.ResponseWriter, r *http.Request, err error) {
-	s.log.LogAttrs(r.Context(), slog.LevelInfo, "caller not authenticated",
+	e, _ := toError(err)
+	level := slog.LevelInfo
+	if e.Code == codeBusy {
+		level = slog.LevelDebug // whoever is over a limit shall not fill the log
+	}
+	s.log.LogAttrs(r.Context(), level, "caller not authenticated",
 		slog.String("remote", r.RemoteAddr), slog.Any("err", err))
-	if e, _ := toError(err); e.Code == codeBusy {
+	if e.Code == codeBusy {
 		s.refuse(w, "auth", e.Status, e)
 		return
 	}
@@ -195,109 +207,11 @@ func (s *Server) refuseCaller(w http.ResponseWriter, r *http.Request, err error)
 	s.refuse(w, "auth", http.StatusUnauthorized, invalidRequest("a valid credential is required (HTTP Basic)"))
 }
 
-// begin takes a place for one request at work, or says why there is none.
-// A socket waits for a place, so that its caller is slowed down; a single
-// request is refused, since its caller will come again.
-func (s *Server) begin(ctx context.Context, wait bool) *Error {
-	s.mu.Lock()
-	if s.closing {
-		s.mu.Unlock()
-		return busy(http.StatusServiceUnavailable, 5*time.Second, "the signer is shutting down")
-	}
-	s.work++
-	s.mu.Unlock()
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	if wait {
-		select {
-		case s.slots <- struct{}{}:
-			return nil
-		case <-ctx.Done():
-		}
-	}
-	s.lessWork()
-	return busy(http.StatusServiceUnavailable, time.Second, "%d requests are at work", cap(s.slots))
-}
-
-// end gives back what begin took.
-func (s *Server) end() {
-	<-s.slots
-	s.lessWork()
-}
-
-func (s *Server) lessWork() {
-	s.mu.Lock()
-	s.work--
-	s.announce()
-	s.mu.Unlock()
-}
-
 // announce wakes Shutdown. The caller holds mu.
 func (s *Server) announce() {
 	if s.closing {
 		close(s.changed)
 		s.changed = make(chan struct{})
-	}
-}
-
-// CloseSockets closes every WebSocket of p, whose credential was revoked. A
-// transaction that was accepted before is not affected.
-func (s *Server) CloseSockets(p auth.Principal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k := range s.sockets {
-		if k.who == p {
-			k.revoke()
-		}
-	}
-}
-
-// Shutdown refuses new requests, lets those at work finish, then closes the
-// WebSockets with status 1001. When ctx ends first, it closes what is left
-// and returns the error of ctx; transactions that were accepted stay stored.
-func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.await(ctx, func() bool { return s.work == 0 })
-	s.mu.Lock()
-	for k := range s.sockets {
-		k.goAway()
-	}
-	s.mu.Unlock()
-	if err == nil {
-		err = s.await(ctx, func() bool { return len(s.sockets) == 0 })
-	}
-	if err != nil {
-		s.mu.Lock()
-		for k := range s.sockets {
-			k.drop()
-		}
-		s.mu.Unlock()
-		// Dropped sockets end by themselves at once; wait for them so that
-		// nothing of ours runs after the return.
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = s.await(grace, func() bool { return len(s.sockets) == 0 })
-	}
-	return err
-}
-
-// await waits until done, which is called with mu held.
-func (s *Server) await(ctx context.Context, done func() bool) error {
-	for {
-		s.mu.Lock()
-		s.closing = true
-		ok, changed := done(), s.changed
-		s.mu.Unlock()
-		if ok {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }
 

@@ -4,9 +4,8 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,277 +13,169 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
-	"github.com/hsmsigner/hsmsigner/internal/strictjson"
 )
 
-// socket is one WebSocket. One goroutine reads, one writes, one pings, and
-// each message is done in one of its own. No order is promised between
+// socket is one WebSocket. One goroutine reads; each message is done in one of
+// its own; another writes as long as there is something to write, and a timer
+// pings, so that an idle socket keeps little. No order is promised between
 // messages.
 type socket struct {
 	server *Server
-	door   *door
+	door   atomic.Pointer[door] // another when the service is replaced
+	share  *share               // of the membership of all its doors
 	who    auth.Principal
-	ws     *websocket.Conn
-	cancel context.CancelFunc // ends everything that belongs to the socket
-	out    chan frame
-	wg     sync.WaitGroup
+	ctx    context.Context // of everything that belongs to the socket; see drop
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // goroutines but for the reader
 
-	lag    atomic.Int64 // bytes of notifications that wait to be written
-	heard  atomic.Int64 // Unix nanoseconds of the last message from the caller
-	atWork atomic.Int64 // messages
-	full   atomic.Bool  // the reader waits for a place instead of for a message
+	room  chan struct{} // a place for each message until it is answered
+	full  atomic.Bool   // the reader waits for a place instead of for a message
+	heard atomic.Int64  // Unix nanoseconds of the last message from the caller
 
-	mu   sync.Mutex
-	subs map[string]*subscription
+	mu      sync.Mutex
+	ws      *websocket.Conn // nil until open
+	conn    net.Conn        // under ws
+	subs    map[string]*subscription
+	atWork  int // messages
+	leaving bool
+	ended   bool // no goroutine may begin
+	timer   *time.Timer
+
+	out outbox // guarded by mu
 }
 
-// frame is what the writer is to write: a message, or the end.
-type frame struct {
-	data   []byte
-	event  bool // counts in lag
-	code   websocket.StatusCode
-	reason string
-}
-
-// queueLength bounds the frames that wait to be written. Answers wait for a
-// place; notifications, which nobody can slow down, close the socket.
-const queueLength = 1024
-
-// serveSocket upgrades the request and serves the socket until it ends.
-func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, d *door, who auth.Principal) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	defer cancel()
+func newSocket(ctx context.Context, s *Server, who auth.Principal) *socket {
 	k := &socket{
-		server: s, door: d, who: who, cancel: cancel,
-		out:  make(chan frame, queueLength),
+		server: s, who: who,
+		room: make(chan struct{}, s.cfg.Limits.SocketRequests),
 		subs: make(map[string]*subscription),
 	}
+	k.ctx, k.cancel = context.WithCancel(ctx)
 	k.heard.Store(nowNano())
-	if e := s.addSocket(k); e != nil {
-		s.refuse(w, "busy", e.Status, e)
-		return
+	return k
+}
+
+// open gives the socket its connection. It may have been told to close before.
+func (k *socket) open(ws *websocket.Conn, conn net.Conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ws, k.conn = ws, conn
+	k.timer = time.AfterFunc(k.pause(), k.watch)
+	k.wake()
+	if k.ctx.Err() != nil {
+		hangUp(conn)
 	}
+}
+
+// run serves the socket until it ends.
+func (k *socket) run() {
+	s := k.server
 	defer s.removeSocket(k)
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // ServeHTTP has checked the Origin
-		CompressionMode:    websocket.CompressionDisabled,
-	})
-	if err != nil {
-		return // Accept has answered
-	}
-	ws.SetReadLimit(s.cfg.Limits.Body)
-	k.ws = ws
-	s.metrics.Sockets(1)
 	defer s.metrics.Sockets(-1)
-	s.log.LogAttrs(ctx, slog.LevelDebug, "socket opened", slog.String("wallet", d.Name), slog.String("principal", who.Name))
-
-	k.wg.Go(func() { k.write(ctx) })
-	k.wg.Go(func() { k.watch(ctx) })
-	err = k.read(ctx)
-	cancel()
+	err := k.read()
+	k.cancel()
 	k.endSubscriptions()
-	_ = ws.CloseNow()
-	k.wg.Wait()
-	s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelDebug, "socket closed", slog.String("wallet", d.Name), slog.Any("err", err))
-}
-
-func (s *Server) addSocket(k *socket) *Error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closing:
-		return busy(http.StatusServiceUnavailable, 5*time.Second, "the signer is shutting down")
-	case len(s.sockets) >= s.cfg.Limits.Sockets:
-		return busy(http.StatusServiceUnavailable, 5*time.Second, "%d WebSockets are open", len(s.sockets))
+	k.mu.Lock()
+	k.ended = true
+	k.timer.Stop()
+	if k.out.cutOff != nil {
+		k.out.cutOff.Stop()
 	}
-	s.sockets[k] = struct{}{}
-	return nil
+	k.mu.Unlock()
+	_ = k.ws.CloseNow()
+	k.wg.Wait()
+	s.log.LogAttrs(context.WithoutCancel(k.ctx), slog.LevelDebug, "socket closed", slog.String("wallet", k.door.Load().Name), slog.Any("err", err))
 }
 
-func (s *Server) removeSocket(k *socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sockets, k)
-	s.announce()
+// enter lets a goroutine begin that ends with wg.Done. The caller holds mu.
+func (k *socket) enter() bool {
+	if !k.ended {
+		k.wg.Add(1)
+	}
+	return !k.ended
 }
 
 // read takes messages until the socket ends. While too many are at work it
 // reads no further, so that the caller is slowed down by TCP.
-func (k *socket) read(ctx context.Context) error {
-	room := make(chan struct{}, k.server.cfg.Limits.SocketRequests)
-	var buf []byte
+func (k *socket) read() (err error) {
+	defer func() { recovered(recover(), &err) }() // net/http does this for HTTP
 	for {
 		k.full.Store(true)
 		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		case k.room <- struct{}{}:
+		case <-k.ctx.Done():
+			return k.ctx.Err()
 		}
 		k.full.Store(false)
-		mem := &claim{b: &k.server.memory}
-		v, e, err := k.next(ctx, &buf, mem)
-		if err != nil {
-			mem.release()
+		m := &message{socket: k, mem: claim{server: k.server, share: k.share}}
+		if err := m.read(); err != nil {
+			m.release()
 			return err
 		}
 		k.heard.Store(nowNano())
-		k.atWork.Add(1)
-		k.wg.Go(func() {
-			defer func() { mem.release(); k.atWork.Add(-1); <-room }()
-			if e != nil {
-				k.server.metrics.Refused("parse")
-				k.answer(ctx, appendResponse(nil, strictjson.Value{}, nil, e))
-				return
-			}
-			k.do(ctx, v)
-		})
-	}
-}
-
-// next reads and parses one message. A message that has begun must end within
-// ReadTime; between messages the caller may be silent.
-func (k *socket) next(ctx context.Context, buf *[]byte, mem *claim) (v strictjson.Value, e *Error, err error) {
-	limits := &k.server.cfg.Limits
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	typ, r, err := k.ws.Reader(ctx)
-	if err != nil {
-		return v, nil, err
-	}
-	late := time.AfterFunc(limits.ReadTime, cancel)
-	defer late.Stop()
-	if cap(*buf) > smallRequest {
-		*buf = nil
-	}
-	*buf, err = readBody(r, *buf, limits.Body, mem)
-	switch {
-	case errors.Is(err, errMemory):
-		_ = k.ws.Close(websocket.StatusTryAgainLater, "too many large requests at once")
-		return v, nil, err
-	case err != nil:
-		return v, nil, err
-	case typ != websocket.MessageText:
-		_ = k.ws.Close(websocket.StatusUnsupportedData, "want text messages")
-		return v, nil, errors.New("binary message")
-	}
-	v, e = parse(*buf)
-	return v, e, nil
-}
-
-// do does one message and queues its answer.
-func (k *socket) do(ctx context.Context, v strictjson.Value) {
-	s := k.server
-	var e *Error
-	c := &call{server: s, door: k.door, who: k.who, socket: k}
-	defer func() {
-		var err error
-		if recovered(recover(), &err); err != nil { // net/http does this for HTTP
-			k.answer(ctx, appendResponse(nil, strictjson.Value{}, nil, c.internal(ctx, "unknown", err)))
-		}
-	}()
-	if e := s.begin(ctx, true); e != nil {
-		k.answer(ctx, appendResponse(nil, v.Get("id"), nil, e))
-		return
-	}
-	defer s.end()
-	if v.Kind == strictjson.Array {
-		var out []byte
-		if out, e = c.batch(ctx, v.Elems); e != nil {
-			out = appendResponse(nil, strictjson.Value{}, nil, e)
-		}
-		if out != nil {
-			k.answer(ctx, out)
-		}
-	} else {
-		req, result, e := c.single(ctx, v)
-		if !req.notification() {
-			k.answer(ctx, appendResponse(make([]byte, 0, len(result)+64), req.id, result, e))
-		}
-	}
-	c.announced()
-}
-
-// answer queues an answer. It waits for a place in the queue, but not for a
-// caller who reads nothing: the writer then ends the socket.
-func (k *socket) answer(ctx context.Context, data []byte) {
-	select {
-	case k.out <- frame{data: data}:
-	case <-ctx.Done():
-	}
-}
-
-// write is the only writer of messages, so that frames never mix.
-func (k *socket) write(ctx context.Context) {
-	defer k.cancel()
-	for {
-		var f frame
-		select {
-		case f = <-k.out:
-		case <-ctx.Done():
-			return
-		}
-		if f.code != 0 {
-			_ = k.ws.Close(f.code, f.reason)
-			return
-		}
-		wctx, cancel := context.WithTimeout(ctx, k.server.cfg.Limits.WriteTime)
-		err := k.ws.Write(wctx, websocket.MessageText, f.data)
-		cancel()
-		if f.event {
-			k.lag.Add(-int64(len(f.data)))
-		}
-		if err != nil {
-			return
+		if !k.take(m) {
+			m.release()
 		}
 	}
 }
 
-// watch pings, and ends sockets whose caller is gone or idle.
-func (k *socket) watch(ctx context.Context) {
-	limits := &k.server.cfg.Limits
-	tick := time.NewTicker(min(limits.Ping, limits.Idle))
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if k.idle() {
-			k.end(websocket.StatusNormalClosure, "idle")
-			return
-		}
-		if k.full.Load() {
-			continue // nobody reads the pong, and it is clear why
-		}
-		pctx, cancel := context.WithTimeout(ctx, limits.Ping)
-		err := k.ws.Ping(pctx)
-		cancel()
-		if err != nil && !k.full.Load() {
-			k.cancel()
-			return
-		}
-	}
-}
-
-func (k *socket) idle() bool {
+// take begins the work on a message. Once the socket is being closed nothing
+// is taken any more; it is still read, for the other end's farewell.
+func (k *socket) take(m *message) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.subs) == 0 && k.atWork.Load() == 0 &&
-		time.Since(time.Unix(0, k.heard.Load())) >= k.server.cfg.Limits.Idle
+	if k.out.last.code != 0 || !k.enter() {
+		return false
+	}
+	if m.late = k.leaving; !m.late {
+		k.atWork++
+	}
+	go m.work()
+	return true
 }
 
-// end closes the socket after what is queued, or at once if the queue is full.
-func (k *socket) end(code websocket.StatusCode, reason string) {
-	select {
-	case k.out <- frame{code: code, reason: reason}:
-	default:
-		k.cancel()
+// did ends the work on a message.
+func (k *socket) did(m *message) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !m.late {
+		k.atWork--
+		k.left()
 	}
 }
 
-func (k *socket) revoke() { k.end(websocket.StatusPolicyViolation, "credential revoked") }
-func (k *socket) goAway() { k.end(websocket.StatusGoingAway, "shutting down") }
-func (k *socket) drop()   { k.cancel() }
+// leave closes the socket, whose wallet was removed, as soon as what it has
+// asked is answered. It gets no more notifications.
+func (k *socket) leave() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.leaving || k.ended {
+		return
+	}
+	k.leaving = true
+	k.left()
+	if k.enter() {
+		go func() { // it may have to write to the node
+			defer k.wg.Done()
+			k.endSubscriptions()
+		}()
+	}
+}
 
-func nowNano() int64 { return time.Now().UnixNano() }
+// left says good-bye if it is time. The caller holds mu.
+func (k *socket) left() {
+	if k.leaving && k.atWork == 0 {
+		k.close(websocket.StatusGoingAway, "the wallet was removed", k.server.cfg.Limits.WriteTime)
+	}
+}
+
+// drop ends the socket at once.
+func (k *socket) drop() {
+	k.cancel()
+	k.mu.Lock()
+	conn := k.conn
+	k.mu.Unlock()
+	if conn != nil {
+		hangUp(conn)
+	}
+}

@@ -248,7 +248,6 @@ func TestNotificationsThatLagTooFarEndTheSocket(t *testing.T) {
 		var ended bool
 		k := &socket{
 			server: &Server{cfg: Config{Limits: Limits{SendBuffer: 16 << 10}}},
-			out:    make(chan frame, queueLength),
 			cancel: func() { ended = true },
 		}
 		for range c.fit {
@@ -407,7 +406,7 @@ func TestRevokedPrincipalLosesItsSockets(t *testing.T) {
 		return c
 	}
 	a1, a2, b := as("a"), as("a"), as("b")
-	r.srv.CloseSockets(auth.Principal{Name: "app:a"})
+	r.srv.CloseSockets(func(p auth.Principal) bool { return p.Name == "app:a" })
 	for _, c := range []*client{a1, a2} {
 		if code, reason := c.closed(); code != websocket.StatusPolicyViolation || reason != "credential revoked" {
 			t.Errorf("%d %s", code, reason)

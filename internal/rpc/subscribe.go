@@ -49,7 +49,7 @@ func subscribe(ctx context.Context, c *call, r *request) ([]byte, error) {
 	}
 	upstream, err := c.door.Node.Subscribe(ctx, r.appendParams(nil), sub.event)
 	if err != nil {
-		k.take(sub.id)
+		k.forget(sub.id)
 		return nil, err
 	}
 	if !k.attach(sub, upstream) {
@@ -73,7 +73,7 @@ func unsubscribe(_ context.Context, c *call, r *request) ([]byte, error) {
 	if r.arg(0).Kind != strictjson.String {
 		return nil, r.wrong(0, "subscription", "the id that eth_subscribe answered")
 	}
-	upstream := c.socket.take(r.arg(0).Text)
+	upstream := c.socket.forget(r.arg(0).Text)
 	if upstream == nil {
 		return nil, &Error{Code: codeServer, Message: "subscription not found"} // geth's words
 	}
@@ -112,21 +112,8 @@ func (sub *subscription) event(result json.RawMessage) {
 		sub.early = append(sub.early, b)
 		sub.earlySize += len(b)
 	default:
-		sub.socket.cancel()
+		sub.socket.drop()
 	}
-}
-
-// notify queues a notification. A caller who does not read loses the socket:
-// it must not lose single notifications without knowing.
-func (k *socket) notify(data []byte) {
-	if k.lag.Add(int64(len(data))) <= int64(k.server.cfg.Limits.SendBuffer) {
-		select {
-		case k.out <- frame{data: data, event: true}:
-			return
-		default:
-		}
-	}
-	k.cancel()
 }
 
 // reserve takes a place among the socket's subscriptions.
@@ -156,16 +143,25 @@ func (k *socket) attach(sub *subscription, upstream *node.Subscription) bool {
 	k.wg.Go(func() {
 		<-upstream.Done()
 		if upstream.Err() != nil {
-			// There is no message that says a subscription ended. A closed
-			// socket is what every client knows how to mend.
-			k.end(websocket.StatusTryAgainLater, "the node ended a subscription")
+			k.bereave()
 		}
 	})
 	return true
 }
 
-// take removes a subscription and returns what it had upstream, if anything.
-func (k *socket) take(id string) *node.Subscription {
+// bereave closes a socket of which the node has ended a subscription. There is
+// no message that says so; a closed socket is what every client knows how to
+// mend. One that is leaving has no subscriptions any more.
+func (k *socket) bereave() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.leaving {
+		k.close(websocket.StatusTryAgainLater, "the node ended a subscription", k.server.cfg.Limits.WriteTime)
+	}
+}
+
+// forget removes a subscription and returns what it had upstream, if anything.
+func (k *socket) forget(id string) *node.Subscription {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	sub := k.subs[id]

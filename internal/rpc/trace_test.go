@@ -165,7 +165,7 @@ func TestEachMessageOfASocketIsATraceOfItsOwn(t *testing.T) {
 
 func TestWithoutATracerNothingIsAllocated(t *testing.T) {
 	r := newRig(t)
-	c := &call{server: r.srv, door: r.srv.doors["treasury"]}
+	c := &call{server: r.srv, door: (*r.srv.doors.Load())["treasury"]}
 	m, it := c.door.methods["eth_blockNumber"], &item{}
 	ctx, now, h := context.Background(), time.Now(), http.Header{"Traceparent": {callerParent}}
 	if n := testing.AllocsPerRun(100, func() {

@@ -9,12 +9,14 @@ import (
 
 // request is one closure on its way to the writer.
 type request struct {
-	ctx   context.Context
-	fence *Fence
-	lease string // the sender whose lease it writes; such requests have a lane of their own
-	fn    func(*Writer) error
-	begun atomic.Bool // whoever sets it decides: the writer to run fn, or the caller to give up
-	done  chan error  // buffered, so that the writer never waits for a caller
+	ctx    context.Context
+	fence  *Fence
+	lease  string // the sender whose lease it writes; such requests have a lane of their own
+	counts bool   // it locks allowances; likewise
+	log    bool   // it appends to the audit log; likewise
+	fn     func(*Writer) error
+	begun  atomic.Bool // whoever sets it decides: the writer to run fn, or the caller to give up
+	done   chan error  // buffered, so that the writer never waits for a caller
 
 	answered bool // of the writer
 }
@@ -65,6 +67,11 @@ func (db *DB) writeLease(ctx context.Context, sender string, fn func(w *Writer) 
 	return db.submit(&request{ctx: ctx, lease: sender, fn: fn})
 }
 
+// writeLog is Write for what appends to the audit log.
+func (db *DB) writeLog(ctx context.Context, fn func(w *Writer) error) error {
+	return db.submit(&request{ctx: ctx, log: true, fn: fn})
+}
+
 func (db *DB) submit(r *request) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
@@ -73,8 +80,13 @@ func (db *DB) submit(r *request) error {
 		return ErrReadOnly
 	}
 	lane := db.lanes[0]
-	if r.lease != "" {
-		lane = db.lanes[len(db.lanes)-1]
+	switch last := len(db.lanes) - 1; {
+	case r.lease != "":
+		lane = db.lanes[min(1, last)]
+	case r.log:
+		lane = db.lanes[min(2, last)]
+	case r.counts:
+		lane = db.lanes[last]
 	}
 	r.done = make(chan error, 1)
 	db.mu.RLock()

@@ -6,13 +6,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"modernc.org/sqlite"
+	"github.com/hsmsigner/hsmsigner/internal/sqlite"
 )
 
 func openTest(t *testing.T, dir string) *DB {
@@ -35,13 +36,7 @@ func failCommits(t *testing.T, db *DB) *atomic.Bool {
 	t.Helper()
 	var failing atomic.Bool
 	err := db.Write(t.Context(), func(w *Writer) error {
-		w.s.(*sqliteSession).raw.(sqlite.HookRegisterer).RegisterCommitHook(func() int32 {
-			if failing.Load() {
-				return 1
-			}
-			return 0
-		})
-		return nil
+		return sqlite.OnCommit(w.s.(*sqliteSession).raw, func() bool { return !failing.Load() })
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,24 +85,27 @@ func TestFailedCommitIsUnknownToAllWhoSharedIt(t *testing.T) {
 
 func TestFullDiskLeavesTheStoreUsable(t *testing.T) {
 	db := openTest(t, t.TempDir())
-	pragma := func(text string) {
+	pragma := func(text string) (value int) {
 		t.Helper()
 		err := db.Write(t.Context(), func(w *Writer) error {
 			rows, err := w.query(text)
 			if err != nil {
 				return err
 			}
-			return rows.Close()
+			defer rows.Close()
+			rows.Next()
+			return errors.Join(rows.Scan(&value), rows.Err())
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		return value
 	}
 	stored := queued()
 	if err := db.Write(t.Context(), func(w *Writer) error { return w.InsertTx(stored) }); err != nil {
 		t.Fatal(err)
 	}
-	pragma("PRAGMA max_page_count = 60") // the file cannot grow further
+	pragma(fmt.Sprintf("PRAGMA max_page_count = %d", pragma("PRAGMA page_count")+20)) // it can hardly grow further
 	var wg sync.WaitGroup
 	var failed, done atomic.Int64
 	for range 400 {
@@ -214,7 +212,7 @@ func TestConnectionThatCannotBeginIsReplaced(t *testing.T) {
 
 func setVersion(t *testing.T, dir string, version, oldest int) {
 	t.Helper()
-	pool, err := sql.Open("sqlite", writerDSN(filepath.Join(dir, fileName)))
+	pool, err := sql.Open(sqlite.Driver, writerDSN(filepath.Join(dir, fileName)))
 	if err != nil {
 		t.Fatal(err)
 	}

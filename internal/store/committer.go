@@ -186,6 +186,10 @@ func (c *committer) try(batch []*request, m mode) (guilty int, err error) {
 		c.s.rollback()
 		return 0, nil
 	}
+	if err := w.beforeCommit(); err != nil {
+		c.s.rollback()
+		return 0, err
+	}
 	if err := c.s.flush(); err != nil {
 		c.s.rollback()
 		if m := mismatched(err); m != nil {
@@ -212,11 +216,15 @@ func (c *committer) finish(kept []*request, start time.Time) error {
 		return not.err
 	}
 	if err != nil {
+		c.w.committed(true)
+		c.w.afterCommit(true)
 		c.db.doubts.add(c.s.doubt())
 		c.s.rollback()
 		c.settle()
 		err = &CommitError{Err: err}
 	} else {
+		c.w.committed(false)
+		c.w.afterCommit(false)
 		c.db.doubts.remove(c.w.settles)
 		if c.db.cfg.OnCommit != nil {
 			c.db.cfg.OnCommit(len(kept), time.Since(start))
@@ -272,6 +280,10 @@ func (c *committer) one(i int, r *request) error {
 	err := c.call(r.fn)
 	if err == nil {
 		err = w.err
+	}
+	if err != nil {
+		w.entries = w.entries[:w.before]
+		w.spenders, w.counted = w.spenders[:w.spent], w.counted[:w.kept]
 	}
 	return err
 }

@@ -7,8 +7,8 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/hsmsigner/hsmsigner/internal/sqlite"
 )
 
 // dialect is all in which the databases differ; every other text of this
@@ -16,6 +16,9 @@ import (
 type dialect struct {
 	now   string // expression: the database's clock in microseconds since 1970
 	fence string // finds a lease that holds, and keeps others from changing its row
+	// here says that the database's clock is this process's. fence is then given
+	// the time as its last argument: to ask SQLite for it costs more than the rest.
+	here bool
 	// lazy says that an answer costs a round trip, so that one is not waited
 	// for where it is known what it has to be.
 	lazy bool
@@ -48,19 +51,14 @@ func never(error) bool { return false }
 // only one that writes.
 var sqliteDialect = dialect{
 	now:      sqliteNow,
-	fence:    fenceText + sqliteNow,
+	fence:    fenceText + "$4",
+	here:     true,
 	own:      "-- sqlite: ",
 	migrate:  "BEGIN IMMEDIATE",
 	prepares: true,
-	unique: func(err error) bool {
-		var e *sqlite.Error
-		if !errors.As(err, &e) {
-			return false
-		}
-		return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
-	},
-	again: never,
-	gone:  never,
+	unique:   sqlite.IsUnique,
+	again:    never,
+	gone:     never,
 }
 
 // The SQLSTATEs that matter here (PostgreSQL, Appendix A).

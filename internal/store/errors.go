@@ -36,6 +36,9 @@ var (
 	// ErrChanged says that a row is not as the closure expected it. Nothing of
 	// the closure was written.
 	ErrChanged = errors.New("store: a row was changed by somebody else")
+	// ErrApprovalGone says that the approval which brings a transaction is not open
+	// any more. Nothing was written.
+	ErrApprovalGone = errors.New("store: the request for approval is decided, used or over")
 	// ErrForeignSender says that the sender belongs to another membership. It
 	// never says which.
 	ErrForeignSender = errors.New("store: sender belongs to another membership")

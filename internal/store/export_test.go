@@ -18,13 +18,13 @@ func WithMigration(cfg Config, text string) Config {
 	return cfg
 }
 
-// WithoutLastMigration is the program before the newest migration.
-func WithoutLastMigration(cfg Config) Config {
+// AtSchema is the program that knew only the first n migrations.
+func AtSchema(cfg Config, n int) Config {
 	steps, err := cfg.migrations()
 	if err != nil {
 		panic(err)
 	}
-	cfg.steps = steps[:len(steps)-1]
+	cfg.steps = steps[:n]
 	return cfg
 }
 
@@ -57,4 +57,13 @@ func WantSetting(w *Writer, name, want string) error {
 func Script(w *Writer, text string) error {
 	_, err := w.exec("run", text)
 	return err
+}
+
+// Newest is the schema version of this program.
+func Newest() int {
+	steps, err := migrations()
+	if err != nil {
+		panic(err)
+	}
+	return len(steps)
 }

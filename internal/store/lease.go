@@ -108,7 +108,11 @@ func (w *Writer) holds(f Fence) error {
 	if w.fences[f] {
 		return nil
 	}
-	found, err := w.s.found(w.db.d.fence, []any{f.Sender, f.Owner, f.Epoch})
+	args := []any{f.Sender, f.Owner, f.Epoch}
+	if w.db.d.here {
+		args = append(args, time.Now().UnixMicro())
+	}
+	found, err := w.s.found(w.db.d.fence, args)
 	if w.faulty(err) != nil {
 		w.touched = true
 		return w.fail("check lease of "+f.Sender, err)

@@ -20,7 +20,9 @@ const (
 // List returns transactions, newest id first. Lists of all, of a wallet, of a
 // sender, of an address and of states read about as many rows as they return.
 // A combination may read further: those of a state that few rows have (any but
-// Confirmed) read all rows in that state, others all of the sender or wallet.
+// Confirmed) read all rows in that state, others all of the sender or wallet. An
+// id, a hash, a key and a nonce of one sender or address are looked up; a nonce of
+// whomever asks each account of the wallet.
 func (db *DB) List(ctx context.Context, f TxFilter) ([]Tx, error) {
 	r, err := db.reader(ctx)
 	if err != nil {
@@ -49,8 +51,14 @@ func (db *DB) List(ctx context.Context, f TxFilter) ([]Tx, error) {
 			return nil, nil
 		}
 	}
-	text := `SELECT ` + txColumns + ` FROM tx t WHERE t.id IN (` + l.parts() + `) ORDER BY t.id DESC LIMIT ` + l.arg(l.limit)
-	return collect(r, scanTx, "list transactions", text, l.args...)
+	return collect(r, scanTx, "list transactions", l.text(), l.args...)
+}
+
+func (l *lister) text() string {
+	if l.filter.searches() {
+		return l.search()
+	}
+	return `SELECT ` + txColumns + ` FROM tx t WHERE t.id IN (` + l.parts() + `) ORDER BY t.id DESC LIMIT ` + l.arg(l.limit)
 }
 
 // lister builds a list as the union of parts, each of which one index serves in

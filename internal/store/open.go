@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +45,7 @@ type Config struct {
 
 	// The rest is for PostgreSQL; zero values are the defaults.
 
-	Connections      int           // at most, at least 4; default 10
+	Connections      int           // at most, at least 6; default 10
 	Lifetime         time.Duration // of a reader's connection; default 30 min
 	StatementTimeout time.Duration // of one statement, at the server; default 10 s
 	LockTimeout      time.Duration // how long one waits for another's row; default 2 s
@@ -72,8 +73,11 @@ type DB struct {
 	writePool *sql.DB // nil when read-only
 	lanes     []*committer
 	writers   sync.WaitGroup
-	mark      highWater // how far the database has come, noted beside it
-	doubts    doubts    // COMMITs that failed, while no later one has succeeded
+	mark      highWater                 // how far the database has come, noted beside it
+	doubts    doubts                    // COMMITs that failed, while no later one has succeeded
+	sink      atomic.Pointer[AuditSink] // nil: no log is kept
+	open      openApprovals             // unused on PostgreSQL
+	counting  atomic.Pointer[Counting]  // nil: limits are counted by the rows alone
 
 	mu     sync.RWMutex // held shared while sending on a lane, else closing it would panic the sender
 	closed bool

@@ -52,6 +52,7 @@ func TestPlansReadNoMoreThanTheyNeed(t *testing.T) {
 	plans := map[string]struct{ plan, index string }{
 		"polling offers":   {explain(t, db, `SELECT DISTINCT sender FROM tx WHERE offered = 1 ORDER BY sender`), "tx_offered"},
 		"open senders":     {explain(t, db, openSenders+` SELECT sender FROM o`), "tx_open"},
+		"unfinished ones":  {explain(t, db, unfinishedOf, "w"), "tx_open"},
 		"loading a sender": {explain(t, db, `SELECT `+txColumns+` FROM tx t WHERE t.sender = $1 AND t.final = 0 AND t.state <> 'offered'`, "s"), "tx_open"},
 	}
 	for name, c := range map[string]struct {
@@ -75,6 +76,37 @@ func TestPlansReadNoMoreThanTheyNeed(t *testing.T) {
 		}
 		text := l.parts()
 		plans[name] = struct{ plan, index string }{explain(t, db, text, l.args...), c.index}
+	}
+	nonce := uint64(7)
+	for name, c := range map[string]struct {
+		filter TxFilter
+		want   []string // what the plan has to name
+	}{
+		"search for an id":                 {TxFilter{ID: "i"}, []string{"sqlite_autoindex_tx_1 (id=?)"}},
+		"search for a hash":                {TxFilter{Wallet: "w", Hash: common.HexToHash("0x1")}, []string{"attempt_hash", "sqlite_autoindex_tx_1 (id=?)"}},
+		"search for a key":                 {TxFilter{Wallet: "w", Key: "k"}, []string{"sqlite_autoindex_idempotency_1 (wallet=? AND credential=? AND key=?)", "sqlite_autoindex_tx_1 (id=?)"}},
+		"search for a key anywhere":        {TxFilter{Key: "k", States: []TxState{Failed}, Before: "f"}, []string{"sqlite_autoindex_idempotency_1 (wallet=? AND credential=? AND key=?)", "sqlite_autoindex_tx_1 (id=?)"}},
+		"search for a nonce of an address": {TxFilter{Address: address, Nonce: &nonce}, []string{"tx_nonce (sender=? AND nonce=?)", "tx_nonce_past (sender=? AND nonce=?)"}},
+		"search for a nonce of a wallet": {TxFilter{Wallet: "w", Nonce: &nonce, Before: "f", States: []TxState{Sent}}, []string{
+			"sqlite_autoindex_account_1 (wallet=?)", "sender_address (address=?)", "tx_nonce (sender=? AND nonce=?)", "tx_nonce_past (sender=? AND nonce=?)",
+		}},
+		"search for a nonce anywhere":  {TxFilter{Nonce: &nonce}, []string{"tx_nonce (sender=? AND nonce=?)", "tx_nonce_past (sender=? AND nonce=?)"}},
+		"search for a nonce and a key": {TxFilter{Wallet: "w", Nonce: &nonce, Key: "k"}, []string{"sqlite_autoindex_idempotency_1 (wallet=? AND credential=? AND key=?)"}},
+	} {
+		l := lister{filter: c.filter, limit: 50}
+		if c.filter.Address != (common.Address{}) {
+			l.senders = []string{"s"}
+		}
+		text := l.text()
+		plan := explain(t, db, text, l.args...)
+		for _, want := range c.want {
+			if !strings.Contains(plan, want) {
+				t.Errorf("%s does not go by %s:\n%s", name, want, plan)
+			}
+		}
+		if strings.Contains(plan, "SCAN t") || strings.Contains(plan, "SCAN i") && !strings.Contains(plan, "SCAN i USING COVERING INDEX sqlite_autoindex_idempotency_1") || strings.Contains(plan, "tx_wallet") {
+			t.Errorf("%s reads rows that it does not need:\n%s", name, plan)
+		}
 	}
 	for name, p := range plans {
 		if !slices.Contains(strings.Fields(p.plan), p.index) || strings.Contains(p.plan, "autoindex") {

@@ -23,7 +23,7 @@ import (
 // What Config leaves open.
 const (
 	defaultConnections      = 10
-	minConnections          = 4
+	minConnections          = postgresLanes + 2
 	defaultLifetime         = 30 * time.Minute
 	defaultStatementTimeout = 10 * time.Second
 	defaultLockTimeout      = 2 * time.Second
@@ -36,9 +36,10 @@ const (
 // warningKey is where a connection keeps the last warning that came to it.
 const warningKey = "hsmsigner.warning"
 
-// lanes of PostgreSQL: one for all, one for what changes leases, since that may
+// lanes of PostgreSQL: one for all, one for what changes leases, one for what
+// appends to the audit log and one for what counts allowances, since those may
 // wait for another daemon's transaction.
-const postgresLanes = 2
+const postgresLanes = 4
 
 // postgres is what is known of the server and how it is spoken to.
 type postgres struct {

@@ -3,11 +3,16 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 )
 
 const (
@@ -125,32 +130,124 @@ func (w *Writer) pruneTxs(ids []string) (int, error) {
 	return removed, nil
 }
 
+// PruneKind is the kind of the audit event that says that records were removed.
+// Its subject is an id, and only intents with lower ones are gone; its detail has
+// a mark of each record that is, so that nobody can remove others in its name.
+const PruneKind = "audit-prune"
+
+// PruneMarkSize is how much of a record's sum marks it as removed: nobody finds
+// another record with the same mark.
+const PruneMarkSize = 16
+
+// pruneDetail is the detail of the event.
+type pruneDetail struct {
+	Before   string `json:"before"`
+	Intents  int    `json:"intents"`
+	Outcomes int    `json:"outcomes"`
+	Removed  []byte `json:"removed"` // the marks, one after the other, lowest first
+}
+
+// PruneMark is the mark of a record that was removed.
+func PruneMark(e audit.Entry) [PruneMarkSize]byte {
+	sum := e.Sum()
+	return [PruneMarkSize]byte(sum[:PruneMarkSize])
+}
+
+// PruneMarks returns the marks in the detail of an event of PruneKind, none if it
+// is not as it is written.
+func PruneMarks(detail string) [][PruneMarkSize]byte {
+	var d pruneDetail
+	if json.Unmarshal([]byte(detail), &d) != nil || len(d.Removed)%PruneMarkSize != 0 {
+		return nil
+	}
+	marks := make([][PruneMarkSize]byte, 0, len(d.Removed)/PruneMarkSize)
+	for mark := range slices.Chunk(d.Removed, PruneMarkSize) {
+		marks = append(marks, [PruneMarkSize]byte(mark))
+	}
+	return marks
+}
+
 // PruneAudit removes audit intents of before before, with their outcomes, whose
 // transaction is gone or that never had one, and returns how many. The newest
 // intent of all stays: by it a restored backup is told. Nothing calls it unless
-// the operator has limited how long the audit trail is kept.
+// the operator has limited how long the audit trail is kept. Events always stay.
+// What each commit has removed is an audit event itself, without which the log
+// over the trail would call it tampering; so where there is a log, AuditTo must
+// have been called.
 func (db *DB) PruneAudit(ctx context.Context, before time.Time) (int, error) {
-	const text = `SELECT i.id, CASE WHEN i.at < $1 AND NOT EXISTS (SELECT 1 FROM tx t WHERE t.id = i.subject) THEN 1 ELSE 0 END
+	if err := db.refuseUnlogged(ctx); err != nil {
+		return 0, err
+	}
+	const text = `SELECT i.id, CASE WHEN i.at < $1 AND NOT EXISTS (SELECT 1 FROM tx t WHERE t.id = i.subject)
+		AND NOT EXISTS (SELECT 1 FROM audit_outcome o WHERE o.intent = i.id AND o.id >= $3) THEN 1 ELSE 0 END
 		FROM audit_intent i WHERE i.id > $2 AND i.id < $3 AND i.id < (SELECT max(n.id) FROM audit_intent n)
 		ORDER BY i.id LIMIT $4`
+	bound := idBound(before)
 	return db.prunePages(ctx, func(r querier, last string) ([]prunable, error) {
-		return collect(r, scanPrunable, "choose audit intents to prune", text, before.UnixMicro(), last, idBound(before), prunePage)
-	}, (*Writer).pruneIntents)
+		return collect(r, scanPrunable, "choose audit intents to prune", text, before.UnixMicro(), last, bound, prunePage)
+	}, func(w *Writer, ids []string) (int, error) {
+		d := pruneDetail{Before: before.UTC().Format(time.RFC3339)}
+		if err := w.pruneIntents(ids, &d); err != nil || d.Intents == 0 {
+			return 0, err
+		}
+		detail, err := json.Marshal(d)
+		if err != nil {
+			return 0, w.fail("prune audit intents", err)
+		}
+		return d.Intents, w.AuditEvent(audit.Event{Kind: PruneKind, Subject: bound, Detail: string(detail)})
+	})
 }
 
-func (w *Writer) pruneIntents(ids []string) (int, error) {
-	removed := 0
-	for list, args := range chunks(ids) {
-		if _, err := w.exec("prune audit outcomes", `DELETE FROM audit_outcome WHERE intent IN (`+list+`)`, args...); err != nil {
-			return 0, err
-		}
-		n, err := w.exec("prune audit intents", `DELETE FROM audit_intent WHERE id IN (`+list+`)`, args...)
-		if err != nil {
-			return 0, err
-		}
-		removed += int(n)
+// refuseUnlogged refuses where there is a log that would not hear of it.
+func (db *DB) refuseUnlogged(ctx context.Context) error {
+	if db.sink.Load() != nil {
+		return nil
 	}
-	return removed, nil
+	_, err := db.AuditHead(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return errors.New("store: audit records are pruned only with the key of the audit log, since the log has to hear of it")
+}
+
+// pruneIntents removes intents, with their outcomes, and notes in d what it has
+// removed: the rows as they are now, so that one that somebody has altered before
+// is not taken for the one that was logged.
+func (w *Writer) pruneIntents(ids []string, d *pruneDetail) error {
+	var marks [][]byte
+	removed := func(kind audit.Kind, rows []audit.Stored) {
+		for _, row := range rows {
+			mark := PruneMark(audit.Entry{Kind: kind, ID: row.ID, Hash: audit.HashLine(row.Line)})
+			marks = append(marks, mark[:])
+		}
+	}
+	for list, args := range chunks(ids) {
+		outcomes, err := w.takeAudit(audit.OutcomeKind, `intent IN (`+list+`)`, args)
+		if err != nil {
+			return err
+		}
+		intents, err := w.takeAudit(audit.IntentKind, `id IN (`+list+`)`, args)
+		if err != nil {
+			return err
+		}
+		removed(audit.OutcomeKind, outcomes)
+		removed(audit.IntentKind, intents)
+		d.Outcomes, d.Intents = d.Outcomes+len(outcomes), d.Intents+len(intents)
+	}
+	slices.SortFunc(marks, bytes.Compare)
+	d.Removed = bytes.Join(marks, nil)
+	return nil
+}
+
+// takeAudit removes records and returns them.
+func (w *Writer) takeAudit(kind audit.Kind, where string, args []any) ([]audit.Stored, error) {
+	table, columns := storedColumns(kind)
+	rows, err := collect(w, scanStored(kind), "prune audit records", `DELETE FROM `+table+` WHERE `+where+` RETURNING `+columns, args...)
+	w.touched = true
+	return rows, w.read(err)
 }
 
 // inBatches calls remove, each time in a commit of its own, until it removes

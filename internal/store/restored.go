@@ -54,7 +54,8 @@ func (db *DB) identities(ctx context.Context) (map[string]string, error) {
 	return map[string]string{oidIdentityKey: oid, systemIdentityKey: system}, nil
 }
 
-// freezeRestored parks every sender if the database is a restored backup, and
+// freezeRestored parks every sender, and takes every open request for approval out
+// of everybody's reach, if the database is a restored backup, and
 // remembers which database it is now. Of several replicas that find the same
 // backup each does so; those that open it later find nothing new.
 func (db *DB) freezeRestored(ctx context.Context) error {
@@ -100,6 +101,17 @@ func (db *DB) freezeRestored(ctx context.Context) error {
 			if why != "" {
 				reason := RestoredReason + " (" + why + "): its transactions may have been mined since"
 				if _, err := w.exec("park all senders", `UPDATE sender SET parked = $1 WHERE parked = ''`, reason); err != nil {
+					return err
+				}
+				if err := w.spend(); err != nil {
+					return err
+				}
+				// What is approved in the copy may have been sent since, and its idempotency
+				// key is lost. Package approval ends these: state and mac are not ours.
+				if _, err := w.exec("close all approvals", `UPDATE approval SET open = $1 WHERE open = 1`, openRestored); err != nil {
+					return err
+				}
+				if err := w.NoteChange(ChangeApproval); err != nil {
 					return err
 				}
 			}

@@ -3,6 +3,7 @@
 package store_test
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -124,5 +125,51 @@ func TestReleasedSenderIsNotParkedAgainByTheSameBackup(t *testing.T) {
 	}
 	if why := parked(t, dir); why != "" {
 		t.Errorf("parked again: %s", why)
+	}
+}
+
+// What is approved in the copy may have been sent since.
+func TestRestoredBackupHasNoOpenApproval(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	used(t, dir, 1)
+	db := open(t, store.Config{Dir: dir})
+	a := store.Approval{
+		ID: store.NewID(), Wallet: "w", State: store.ApprovalApproved, Created: time.Now(), Expires: time.Now().Add(time.Hour), MAC: []byte{1},
+	}
+	take := store.ApprovalUse{ID: a.ID, From: a.State, Was: a.MAC, Result: "t", MAC: []byte{2}}
+	err := db.Write(t.Context(), func(w *store.Writer) error {
+		_, err := w.InsertApproval(a)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := db.ApprovalGone(t.Context(), take.String()); err != nil || gone {
+		t.Fatalf("gone: %t, %v", gone, err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{database, "highwater"} {
+		copyFile(t, filepath.Join(dir, name), filepath.Join(elsewhere, name))
+	}
+	db = open(t, store.Config{Dir: elsewhere})
+	defer db.Close()
+	row := store.Tx{ID: "t", Sender: "s", State: store.Queued, Kind: store.UserTx, Uses: take.String()}
+	err = db.Write(t.Context(), func(w *store.Writer) error { return w.InsertTx(row) })
+	if !errors.Is(err, store.ErrApprovalGone) {
+		t.Errorf("it is used: %v", err)
+	}
+	if _, err := db.Tx(t.Context(), "t"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("its transaction is stored: %v", err)
+	}
+	if gone, err := db.ApprovalGone(t.Context(), take.String()); err != nil || !gone {
+		t.Errorf("gone: %t, %v", gone, err)
+	}
+	if open, err := db.WaitingApprovals(t.Context(), store.ApprovalApproved, "", 10); err != nil || len(open) != 0 {
+		t.Errorf("%d are open: %v", len(open), err)
+	}
+	if marked, err := db.RestoredApprovals(t.Context(), 10); err != nil || len(marked) != 1 || !marked[0].Restored {
+		t.Errorf("%d are to be ended: %v", len(marked), err)
 	}
 }

@@ -74,6 +74,10 @@ type Tx struct {
 	FeeCeiling     *big.Int // wei per gas that no replacement of ours may pass; fixed at acceptance
 	Replaces       string   // id of the transaction whose nonce it took by replacement
 	Trace          string   // W3C traceparent of the request; empty if it is not traced
+	Clearance      string   // what the policy allowed it by; empty if nothing is to be remembered
+	Origin         string   // what the gateway was asked for, as JSON; empty if it came by another door
+	Timing         Timing   // how long its stages took, as far as that is known
+	Uses           string   // ApprovalUse that goes with its row into one commit; no column, and never read
 	Expires        time.Time
 	Created        time.Time
 	Updated        time.Time
@@ -81,7 +85,7 @@ type Tx struct {
 	Hash      common.Hash // of the attempt that was disclosed last, or was mined
 	Block     uint64      // number of the block it was mined in
 	BlockHash common.Hash
-	Succeeded bool   // receipt status; counts once mined
+	Succeeded bool   // receipt status, false if its cancellation is what was mined; counts once mined
 	Error     string // why it is Failed, for its caller
 }
 
@@ -179,6 +183,10 @@ type TxFilter struct {
 	Sender  string
 	Address common.Address
 	States  []TxState
-	Before  string // id; only rows with a smaller id (older), for paging
-	Limit   int    // default 50, at most 1000
+	ID      string
+	Hash    common.Hash // of any of its attempts
+	Nonce   *uint64     // that it has, or had last
+	Key     string      // idempotency key, of whichever credential; of the gateway's without GatewayKey as well
+	Before  string      // id; only rows with a smaller id (older), for paging
+	Limit   int         // default 50, at most 1000
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+
+	"github.com/hsmsigner/hsmsigner/internal/sqlite"
 )
 
 // No mmap: on a mapped file an I/O error is a SIGBUS that ends the process,
@@ -35,7 +37,7 @@ func dsn(path, mode string, pragmas []string) string {
 }
 
 func openPool(dsn string, size int) (*sql.DB, error) {
-	pool, err := sql.Open("sqlite", dsn)
+	pool, err := sql.Open(sqlite.Driver, dsn)
 	if err != nil {
 		return nil, fmt.Errorf("store: open database: %w", err)
 	}

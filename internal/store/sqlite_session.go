@@ -125,7 +125,8 @@ func (s *sqliteSession) found(text string, args []any) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = rows.Next(make([]driver.Value, len(rows.Columns())))
+	var row [1]driver.Value // what is asked for has one column
+	err = rows.Next(row[:])
 	if e := rows.Close(); e != nil {
 		return false, e
 	}

@@ -15,7 +15,8 @@ import (
 
 // InsertTx stores an accepted transaction and, if it has an idempotency key,
 // that key's row. A key that is known gives a *DuplicateKeyError, a nonce that
-// a live row of the sender has gives ErrNonceTaken. A zero Created or Updated
+// a live row of the sender has gives ErrNonceTaken, an approval that it uses and
+// that is not open any more ErrApprovalGone. A zero Created or Updated
 // is now.
 func (w *Writer) InsertTx(t Tx) error {
 	now := time.Now()
@@ -38,21 +39,24 @@ func (w *Writer) InsertTx(t Tx) error {
 	if err != nil {
 		return w.fail("", err)
 	}
+	if t.Clearance != "" {
+		w.spends(Spender{ID: t.ID, Tx: true})
+	}
 	// No conflict target: both unique indexes count, and no error breaks the
 	// transaction on PostgreSQL.
 	const text = `INSERT INTO tx (id, wallet, credential, idempotency_key, request_hash, intent, sender, nonce,
 		explicit, kind, payload, state, live, final, fee_ceiling, replaces, expires, created, updated,
-		hash, block, block_hash, succeeded, error, trace, offered, ended)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+		hash, block, block_hash, succeeded, error, trace, offered, ended, clearance, origin)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
 		ON CONFLICT DO NOTHING`
 	args := []any{
 		t.ID, t.Wallet, t.Credential, t.IdempotencyKey, t.RequestHash[:], t.Intent, t.Sender, nonce,
 		boolArg(t.Explicit), string(t.Kind), bytesArg(t.Payload), string(t.State), boolArg(t.State.Live()), boolArg(t.State.Final()),
 		bigArg(t.FeeCeiling), t.Replaces, timeArg(t.Expires), timeArg(t.Created), timeArg(t.Updated),
 		hashArg(t.Hash), block, hashArg(t.BlockHash), boolArg(t.Succeeded), t.Error, t.Trace,
-		boolArg(isOffered(t.State)), endedArg(t.State),
+		boolArg(isOffered(t.State)), endedArg(t.State), t.Clearance, t.Origin,
 	}
-	return w.expect("insert transaction", t.ID, text, args, func(err error) error {
+	err = w.expect("insert transaction", t.ID, text, args, func(err error) error {
 		if err != nil {
 			return nil
 		}
@@ -67,6 +71,11 @@ func (w *Writer) InsertTx(t Tx) error {
 		}
 		return fmt.Errorf("%w: transaction %s", ErrExists, t.ID)
 	})
+	if err != nil || t.Uses == "" {
+		return err
+	}
+	// Last: of a row that is there already its approval was taken then.
+	return w.useApproval(t.Uses)
 }
 
 func (w *Writer) nonceTaken(sender string, nonce uint64) (bool, error) {
@@ -90,6 +99,8 @@ type TxUpdate struct {
 	FeeCeiling *big.Int
 	Replaces   *string
 	Expires    *time.Time // pointer to the zero time clears
+	Clearance  *string
+	Timing     *Timing
 }
 
 // UpdateTx changes a transaction if its state is one of from (any state if
@@ -167,6 +178,12 @@ func (u *TxUpdate) statement(id string, from []TxState) (string, []any, error) {
 	}
 	if u.Expires != nil {
 		set.add("expires", timeArg(*u.Expires))
+	}
+	if u.Clearance != nil {
+		set.add("clearance", *u.Clearance)
+	}
+	if u.Timing != nil {
+		set.add("timing", u.Timing.text())
 	}
 	set.where("id", id)
 	oneOf(set, "state", from)

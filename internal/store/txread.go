@@ -15,7 +15,7 @@ import (
 
 const txColumns = `t.id, t.wallet, t.credential, t.idempotency_key, t.request_hash, t.intent, t.sender, t.nonce,
 	t.explicit, t.kind, t.payload, t.state, t.fee_ceiling, t.replaces, t.expires, t.created, t.updated,
-	t.hash, t.block, t.block_hash, t.succeeded, t.error, t.trace`
+	t.hash, t.block, t.block_hash, t.succeeded, t.error, t.trace, t.clearance, t.origin, t.timing`
 
 func scanTx(rows *sql.Rows) (Tx, error) {
 	var (
@@ -23,13 +23,13 @@ func scanTx(rows *sql.Rows) (Tx, error) {
 		nonce, expires, block              sql.NullInt64
 		created, updated                   sql.NullInt64
 		explicit, succeeded                int64
-		kind, state                        string
+		kind, state, timing                string
 		ceiling                            sql.NullString
 		requestHash, hash, blockHash, data sql.RawBytes
 	)
 	err := rows.Scan(&t.ID, &t.Wallet, &t.Credential, &t.IdempotencyKey, &requestHash, &t.Intent, &t.Sender, &nonce,
 		&explicit, &kind, &data, &state, &ceiling, &t.Replaces, &expires, &created, &updated,
-		&hash, &block, &blockHash, &succeeded, &t.Error, &t.Trace)
+		&hash, &block, &blockHash, &succeeded, &t.Error, &t.Trace, &t.Clearance, &t.Origin, &timing)
 	if err != nil {
 		return Tx{}, err
 	}
@@ -44,6 +44,7 @@ func scanTx(rows *sql.Rows) (Tx, error) {
 	t.Expires, t.Created, t.Updated = timeOf(expires), timeOf(created), timeOf(updated)
 	t.Hash, t.BlockHash = common.BytesToHash(hash), common.BytesToHash(blockHash)
 	t.Block = uint64(block.Int64)
+	t.Timing = timingOf(timing)
 	if t.FeeCeiling, err = bigOf(ceiling); err != nil {
 		return Tx{}, fmt.Errorf("transaction %s: %w", t.ID, err)
 	}

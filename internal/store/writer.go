@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/hsmsigner/hsmsigner/internal/audit"
 )
 
 // Writer is what a closure of [DB.Write] writes through. It is valid only
@@ -20,27 +22,38 @@ type Writer struct {
 	s  session
 
 	// Of this transaction:
-	lazy    bool           // what must touch one row is not waited for
-	fences  map[Fence]bool // found to hold
-	settles []*doubt       // what its commit settles
-	fault   *mismatch      // what broke it
+	lazy     bool           // what must touch one row is not waited for
+	fences   map[Fence]bool // found to hold
+	settles  []*doubt       // what its commit settles
+	fault    *mismatch      // what broke it
+	entries  []audit.Entry  // records that it has written; reused
+	spenders []Spender      // what it has stored that may spend; reused
+	counted  []Allowance    // that it has changed; reused
+	line     []byte         // of the last of them; reused
 
 	// Of this closure:
-	owner   int   // its place in the batch
-	touched bool  // it may have changed rows
-	err     error // its first error
+	owner       int   // its place in the batch
+	touched     bool  // it may have changed rows
+	err         error // its first error
+	before      int   // entries of the closures before it
+	spent, kept int   // spenders and counted likewise
 }
 
 // reset forgets the last transaction.
 func (w *Writer) reset() {
 	clear(w.fences)
-	w.settles, w.fault, w.lazy = nil, nil, false
+	clear(w.entries) // they hold the callers' ids
+	clear(w.spenders)
+	clear(w.counted)
+	w.spenders, w.counted = w.spenders[:0], w.counted[:0]
+	w.settles, w.fault, w.lazy, w.entries = nil, nil, false, w.entries[:0]
 	w.start(0)
 }
 
 // start forgets the last closure.
 func (w *Writer) start(owner int) {
-	w.owner, w.touched, w.err = owner, false, nil
+	w.owner, w.touched, w.err, w.before = owner, false, nil, len(w.entries)
+	w.spent, w.kept = len(w.spenders), len(w.counted)
 }
 
 // exec runs a statement and returns how many rows it touched. op says in an

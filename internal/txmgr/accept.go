@@ -23,6 +23,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
+	"github.com/hsmsigner/hsmsigner/internal/wallet"
 )
 
 // codeRefused is the JSON-RPC code of a refusal that has none of its own
@@ -33,7 +34,17 @@ const codeRefused = -32000
 type SendRequest struct {
 	Args           tx.Args
 	IdempotencyKey string // empty for none
-	Order          *Order // keeps the items of a batch in order; nil for a request of its own
+	// Drawn says that the key was drawn for this request, whose caller knows none: a
+	// request that he makes again waits for the same people.
+	Drawn    bool
+	Order    *Order // keeps the items of a batch in order; nil for a request of its own
+	Approval string // id of the approval that brings it; empty for none
+	// Origin stands in the row: what the gateway needs to word the outcome.
+	Origin string
+	// RequestHash stands in the row, beside the idempotency key, and in
+	// policy.Request.Asked in place of that of Args: what an approval brings has
+	// gas and fees that its caller did not give. Nil: that of Args.
+	RequestHash *[32]byte
 }
 
 // Order makes requests take their nonces in the order in which they were
@@ -66,18 +77,29 @@ func (o *Order) ticket() (turn <-chan struct{}, pass func()) {
 // whose context ends gives that context's error and does not stop the
 // transaction: once stored it goes on.
 func (w *Wallet) Begin(ctx context.Context, p auth.Principal, req SendRequest) (wait func(context.Context) (common.Hash, error)) {
-	turn, pass := req.Order.ticket()
-	if !w.m.enter() {
-		go func() { <-turn; pass() }()
-		return func(context.Context) (common.Hash, error) { return common.Hash{}, errStopping }
+	wait, refused := w.TryBegin(ctx, p, req)
+	if refused != nil {
+		return func(context.Context) (common.Hash, error) { return common.Hash{}, refused }
 	}
+	return wait
+}
+
+// TryBegin is Begin, but that a wallet which takes nothing new says so at once. The
+// request then has had no place in its Order: it can be begun elsewhere, before
+// those behind it.
+func (w *Wallet) TryBegin(ctx context.Context, p auth.Principal, req SendRequest) (wait func(context.Context) (common.Hash, error), refused error) {
+	if refused := w.enterWork(); refused != nil {
+		return nil, refused
+	}
+	turn, pass := req.Order.ticket()
+	id := store.NewID() // here, so that those of a batch rise in its order
 	var hash common.Hash
 	var err error
 	done := make(chan struct{})
 	go func() {
-		defer w.m.wg.Done()
+		defer w.leftWork()
 		defer close(done)
-		hash, err = w.send(ctx, p, req, turn, pass)
+		hash, err = w.send(ctx, p, id, req, turn, pass)
 	}()
 	return func(ctx context.Context) (common.Hash, error) {
 		select {
@@ -86,7 +108,7 @@ func (w *Wallet) Begin(ctx context.Context, p auth.Principal, req SendRequest) (
 		case <-ctx.Done():
 			return common.Hash{}, ctx.Err()
 		}
-	}
+	}, nil
 }
 
 // Send is Begin and wait.
@@ -95,7 +117,7 @@ func (w *Wallet) Send(ctx context.Context, p auth.Principal, req SendRequest) (c
 }
 
 // send is the way in: TXMGR.md nos. 1 to 4.
-func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, turn <-chan struct{}, pass func()) (hash common.Hash, err error) {
+func (w *Wallet) send(ctx context.Context, p auth.Principal, id string, req SendRequest, turn <-chan struct{}, pass func()) (hash common.Hash, err error) {
 	passed := false
 	passOn := func() {
 		if !passed {
@@ -121,10 +143,13 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 	defer func() { span.end(err) }()
 
 	requestHash := req.Args.RequestHash()
+	if req.RequestHash != nil {
+		requestHash = *req.RequestHash
+	}
 	var stored func()
 	if req.IdempotencyKey != "" {
 		_, lookup := w.span(ctx, "idempotency")
-		release, row, known, err := w.claim(ctx, p, req.IdempotencyKey)
+		release, row, known, err := w.claim(ctx, w.name, p, req.IdempotencyKey)
 		lookup.end(err)
 		if err != nil {
 			return common.Hash{}, w.early(err)
@@ -135,11 +160,12 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 		stored = sync.OnceFunc(release)
 		defer stored()
 	}
-	s, sub, err := w.prepare(ctx, p, req.Args)
+	s, sub, err := w.prepare(ctx, p, id, requestHash, req)
 	if err != nil {
 		return common.Hash{}, w.early(err)
 	}
-	sub.row.IdempotencyKey = req.IdempotencyKey
+	defer func() { sub.unused(err) }()
+	sub.row.IdempotencyKey, sub.row.Origin = req.IdempotencyKey, req.Origin
 	sub.row.RequestHash = requestHash
 	sub.deadline = deadline
 	sub.begun = begun
@@ -160,18 +186,18 @@ func (w *Wallet) send(ctx context.Context, p auth.Principal, req SendRequest, tu
 }
 
 // until bounds what happens before a transaction is stored: by the caller's
-// deadline, and by the end of the manager.
+// deadline, and by the end of the wallet or the manager.
 func (w *Wallet) until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
-	stop := context.AfterFunc(w.m.ctx, cancel)
+	stop := context.AfterFunc(w.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
 // early maps an error from before anything was stored. The caller's deadline
 // means that it may safely send again.
 func (w *Wallet) early(err error) error {
-	if w.m.ctx.Err() != nil {
-		return errStopping
+	if w.ctx.Err() != nil {
+		return w.over()
 	}
 	var down *storeError
 	if errors.As(err, &down) {
@@ -184,72 +210,6 @@ func (w *Wallet) early(err error) error {
 	return err
 }
 
-// claim looks an idempotency key up, waiting for a request with the same key
-// that is not yet stored or refused. If the key is unknown it is claimed for
-// the caller until release.
-func (w *Wallet) claim(ctx context.Context, p auth.Principal, key string) (release func(), row store.IdempotentRow, known bool, err error) {
-	k := idempotencyKey{w.name, p.Name, key}
-	for {
-		w.m.mu.Lock()
-		other := w.m.keys[k]
-		if other == nil {
-			mine := make(chan struct{})
-			w.m.keys[k] = mine
-			w.m.mu.Unlock()
-			release = func() {
-				w.m.mu.Lock()
-				delete(w.m.keys, k)
-				w.m.mu.Unlock()
-				close(mine)
-			}
-			row, known, err = w.m.db.Idempotent(ctx, w.name, p.Name, key)
-			err = storeFailed(err)
-			if known || err != nil {
-				release()
-			}
-			return release, row, known, err
-		}
-		w.m.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, row, false, ctx.Err()
-		}
-	}
-}
-
-// inHand reports whether a request with that key is not yet stored or refused.
-func (w *Wallet) inHand(p auth.Principal, key string) bool {
-	w.m.mu.Lock()
-	defer w.m.mu.Unlock()
-	return key != "" && w.m.keys[idempotencyKey{w.name, p.Name, key}] != nil
-}
-
-// repeat answers a request whose idempotency key is known: the same request
-// gets the stored outcome, another one an error (TXMGR.md no. 1).
-func (w *Wallet) repeat(ctx context.Context, row store.IdempotentRow, hash [32]byte, deadline time.Time) (common.Hash, error) {
-	if row.RequestHash != hash {
-		return common.Hash{}, &RefusedError{Code: codeRefused, Msg: "the idempotency key was used for another request: use a new key, or send that request again unchanged"}
-	}
-	t, err := w.m.db.Tx(ctx, row.TxID)
-	if errors.Is(err, store.ErrNotFound) {
-		return storedOutcome(row.State, row.Hash, row.Error)
-	}
-	if err != nil { // that it cannot be read says nothing of it
-		w.m.log.Warn("cannot read what became of a transaction", "tx", row.TxID, "err", err)
-		return common.Hash{}, &PendingError{TxID: row.TxID}
-	}
-	w.m.repeats(ctx, t)
-	if t.State.Final() {
-		return storedOutcome(t.State, t.Hash, t.Error)
-	}
-	s, err := w.senderAt(ctx, t.Sender)
-	if err != nil {
-		return common.Hash{}, &PendingError{TxID: t.ID}
-	}
-	return s.join(t.ID, deadline)
-}
-
 // senderAt finds or starts the sender with that id, which has rows.
 func (w *Wallet) senderAt(ctx context.Context, id string) (*sender, error) {
 	if s := w.m.loaded(id, w.membership); s != nil {
@@ -259,21 +219,19 @@ func (w *Wallet) senderAt(ctx context.Context, id string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
+	if chain, err := w.node.Identity(ctx); err == nil {
+		w.chain.learn(chain)
+	}
 	return w.m.sender(w, row)
 }
 
-// storedOutcome is what a repeated request is told of a transaction that is
-// no longer in memory.
-func storedOutcome(state store.TxState, hash common.Hash, failure string) (common.Hash, error) {
-	if state == store.Failed {
-		return common.Hash{}, ParseFailure(failure)
-	}
-	return hash, nil
-}
-
 // prepare does everything that can fail before a nonce is spent.
-func (w *Wallet) prepare(ctx context.Context, p auth.Principal, args tx.Args) (*sender, *submission, error) {
+func (w *Wallet) prepare(ctx context.Context, p auth.Principal, id string, requestHash [32]byte, req SendRequest) (*sender, *submission, error) {
+	args := req.Args
 	if err := w.usable(args.From); err != nil {
+		return nil, nil, err
+	}
+	if err := w.keys.Frozen(args.From); err != nil {
 		return nil, nil, err
 	}
 	_, building := w.span(ctx, "build")
@@ -288,10 +246,6 @@ func (w *Wallet) prepare(ctx context.Context, p auth.Principal, args tx.Args) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	verdict, err := w.judge(ctx, p, args.From, audit.SendTransaction, unsigned)
-	if err != nil {
-		return nil, nil, err
-	}
 	payload, err := tx.EncodeUnsigned(unsigned)
 	if err != nil {
 		return nil, nil, err
@@ -303,27 +257,35 @@ func (w *Wallet) prepare(ctx context.Context, p auth.Principal, args tx.Args) (*
 			ceiling.Set(limit)
 		}
 	}
-	sub := w.submission(p, unsigned, verdict)
+	request := policy.Request{
+		Principal: p, Account: args.From, Action: audit.SendTransaction, Transaction: unsigned,
+		ID: id, Approval: req.Approval, FeeCeiling: ceiling,
+		Asked: policy.Asked{IdempotencyKey: req.IdempotencyKey, Drawn: req.Drawn, Hash: requestHash, Nonce: args.Nonce, Origin: req.Origin},
+	}
+	verdict, err := w.judge(ctx, request)
+	if err != nil {
+		return nil, nil, err
+	}
+	sub := w.submission(request, verdict)
 	sub.row.Kind = store.UserTx
 	sub.row.Payload = payload
 	sub.row.FeeCeiling = ceiling
 	sub.row.Nonce, sub.row.Explicit = args.Nonce, args.Nonce != nil
-	sub.intent.Address = args.From
 	return s, sub, nil
 }
 
-// submission begins a row for an unsigned transaction that policy allows.
-func (w *Wallet) submission(p auth.Principal, unsigned *types.Transaction, verdict policy.Verdict) *submission {
+// submission begins a row for a transaction that policy allows.
+func (w *Wallet) submission(r policy.Request, verdict policy.Verdict) *submission {
 	now := time.Now()
 	row := store.Tx{
-		ID: store.NewID(), Wallet: w.name, Credential: p.Name, Intent: store.NewID(),
+		ID: r.ID, Wallet: w.name, Credential: r.Principal.Name, Intent: store.NewID(), Clearance: verdict.Clearance, Uses: verdict.Uses,
 		Expires: now.Add(w.set.Expires), Created: now, Updated: now,
 	}
 	return &submission{
-		w: w, principal: p, row: row, utx: unsigned, result: make(chan result, 1),
+		w: w, principal: r.Principal, row: row, utx: r.Transaction, result: make(chan result, 1),
 		intent: audit.Intent{
-			ID: row.Intent, At: now, Principal: p.Name, Wallet: w.name,
-			Action: audit.SendTransaction, Subject: row.ID, Verdict: verdict.String(),
+			ID: row.Intent, At: now, Principal: r.Principal.Name, Wallet: w.name, Address: r.Account,
+			Action: audit.SendTransaction, Subject: row.ID, Verdict: verdict.String(), Detail: w.keys.Detail(r),
 		},
 	}
 }
@@ -336,18 +298,16 @@ func (w *Wallet) usable(addr common.Address) error {
 	return w.keys.Usable(addr)
 }
 
-// judge asks the policy; a denial is on record before the caller hears of it.
-func (w *Wallet) judge(ctx context.Context, p auth.Principal, addr common.Address, action audit.Action, unsigned *types.Transaction) (policy.Verdict, error) {
+// judge asks the policy; a denial, or that people are asked first, is on record
+// before the caller hears of it.
+func (w *Wallet) judge(ctx context.Context, r policy.Request) (policy.Verdict, error) {
 	_, judging := w.span(ctx, "policy")
-	verdict, err := w.keys.Judge(ctx, policy.Request{
-		Principal: p, Wallet: w.name, Account: addr, Action: action, Transaction: unsigned,
-	})
+	verdict, err := w.keys.Judge(ctx, r)
 	judging.end(err)
-	var denied *policy.DeniedError
-	if errors.As(err, &denied) {
+	if text, refused := wallet.Verdict(err); refused {
 		if werr := w.m.db.WriteIntent(ctx, audit.Intent{
-			ID: store.NewID(), At: time.Now(), Principal: p.Name, Wallet: w.name, Address: addr,
-			Action: action, Subject: "denied at acceptance", Verdict: denied.Verdict.String(),
+			ID: store.NewID(), At: time.Now(), Principal: r.Principal.Name, Wallet: w.name, Address: r.Account,
+			Action: r.Action, Subject: "not accepted", Verdict: text, Detail: w.keys.Detail(r),
 		}); werr != nil {
 			return verdict, storeFailed(fmt.Errorf("txmgr: audit a denial: %w", werr))
 		}
@@ -379,7 +339,7 @@ func (w *Wallet) build(ctx context.Context, args *tx.Args) (*types.Transaction, 
 		return nil, nil, err
 	}
 	for _, authority := range tx.Authorities(unsigned) {
-		if w.m.owns(authority) {
+		if w.Owns(authority) {
 			return nil, nil, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer: it would spend that account's nonces behind its back", authority)}
 		}
 	}
@@ -438,6 +398,11 @@ func reverted(e *node.Error) bool {
 // Fill completes a transaction as Begin would, and neither stores nor signs
 // anything: eth_fillTransaction. The nonce is the caller's, or the next free.
 func (w *Wallet) Fill(ctx context.Context, args tx.Args) (*types.Transaction, error) {
+	ctx, leave, err := w.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if err := w.usable(args.From); err != nil {
 		return nil, err
 	}
@@ -462,6 +427,11 @@ func (w *Wallet) Fill(ctx context.Context, args tx.Args) (*types.Transaction, er
 // higher of the node's count and our next free nonce, so that callers that
 // fill nonces themselves do not collide (TXMGR.md no. 9).
 func (w *Wallet) PendingNonce(ctx context.Context, addr common.Address) (uint64, error) {
+	ctx, leave, err := w.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	id, err := w.node.Identity(ctx)
 	if err != nil {
 		return 0, err
@@ -476,7 +446,11 @@ func (w *Wallet) PendingNonce(ctx context.Context, addr common.Address) (uint64,
 			return max(theirs, free), nil
 		}
 	}
-	// Another process runs it, or nobody does yet.
+	// Another process runs it, or nobody does yet. What another membership has in
+	// hand is not told: its count is the node's.
+	if !w.hasSender(ctx, sid) {
+		return theirs, nil
+	}
 	if free, err := w.m.db.NextNonce(ctx, sid, theirs); err == nil {
 		return free, nil
 	}

@@ -60,7 +60,7 @@ func (c *chain) askAccounts() {
 		for i, ask := range asks {
 			addrs[i] = ask.addr
 		}
-		for i, answer := range c.node.Accounts(c.m.ctx, addrs) {
+		for i, answer := range c.node.Accounts(c.ctx, addrs) {
 			asks[i].done(answer)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -28,16 +29,24 @@ const accountAge = 2 * time.Second
 // assigns in one round is one commit.
 func (s *sender) assign() {
 	s.promoteHeld()
-	for len(s.queue) > 0 && s.mayAssign() {
-		e := s.queue[0]
-		s.queue = s.queue[1:]
+	for e := s.nextQueued(); e != nil; e = s.nextQueued() {
+		s.dequeue(e)
 		s.place(e, s.lowestFree())
 	}
-	for len(s.subs) > 0 {
-		if !s.accept(s.subs[0]) {
+	for i := 0; i < len(s.subs); {
+		sub := s.subs[i]
+		if s.behindRows(sub) {
+			i++
+			continue
+		}
+		if !s.accept(sub) {
 			return
 		}
-		s.subs = s.subs[1:]
+		if i == 0 {
+			s.subs = s.subs[1:]
+		} else {
+			s.subs = slices.Delete(s.subs, i, i+1)
+		}
 	}
 }
 
@@ -63,7 +72,7 @@ func (s *sender) accept(sub *submission) bool {
 	if sub.attempt != nil {
 		e.attempts = append(e.attempts, &attempt{row: *sub.attempt, entry: e})
 	}
-	direct := !sub.row.Explicit && len(s.queue) == 0 && s.roomFor(e)
+	direct := !sub.row.Explicit && s.loose() == nil && s.roomFor(e)
 	ahead := sub.row.Explicit && s.slots[*sub.row.Nonce] == nil
 	if direct || ahead {
 		if short := s.shortfall(e); short != nil {
@@ -197,6 +206,7 @@ func (s *sender) insert(sub *submission, e *entry, state store.TxState, nonce ui
 
 func (s *sender) stored(sub *submission, e *entry) {
 	row, intent := e.row, sub.intent
+	sub.kept.Store(true)
 	s.byTx[row.ID] = e
 	s.tell(e)
 	if sub.offered {
@@ -220,6 +230,7 @@ func (s *sender) stored(sub *submission, e *entry) {
 		if sub.stored != nil {
 			sub.stored()
 		}
+		e.w.keys.Settle(row.ID, row.Clearance, policy.Stored)
 		s.m.obs.ObserveStage(e.w.name, "accept", time.Since(e.begun))
 		s.event("accepted")
 		sub.spanCommitted(e)
@@ -312,37 +323,11 @@ func (s *sender) promoteHeld() {
 	for len(s.heldAt) > 0 && s.mayWork() {
 		n := s.heldAt[0]
 		e := s.slots[n]
-		if n >= s.lowestFree() || n-s.base >= uint64(s.w.set.Window) || !s.fits(e) || s.shortfall(e) != nil {
+		if n >= s.lowestFree() || n-s.base >= uint64(s.w.set.Window) || !s.fits(e) || s.shortfall(e) != nil || s.frozen(e) != nil {
 			return
 		}
 		s.place(e, n)
 	}
-}
-
-// mayAssign reports whether the head of the queue can have a nonce now.
-// Transactions that turn out not to be covered by the balance fail here.
-func (s *sender) mayAssign() bool {
-	for len(s.queue) > 0 {
-		e := s.queue[0]
-		if !s.fresh() {
-			s.wantAccount()
-			return false
-		}
-		if !s.roomFor(e) {
-			return false
-		}
-		short := s.shortfall(e)
-		if short == nil {
-			return true
-		}
-		if !e.prepaid || s.account.latest > s.base {
-			e.prepaid = true
-			s.askAnew()
-			return false
-		}
-		s.fail(e, short)
-	}
-	return false
 }
 
 // mayWork reports whether nonces may be assigned at all.
@@ -367,7 +352,7 @@ func (s *sender) askAnew() {
 // geth keeps blob transactions and others of one sender in pools that exclude
 // each other, so a change of kind waits until the others are mined (no. 18).
 func (s *sender) roomFor(e *entry) bool {
-	if !s.mayWork() {
+	if !s.mayWork() || s.frozen(e) != nil {
 		return false
 	}
 	if s.lowestFree()-s.base >= uint64(s.w.set.Window) {

@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -32,7 +33,7 @@ func (s *sender) care(now time.Time) {
 	}
 	// Only the lowest nonce: what is above waits for it, whatever it pays.
 	e := s.slots[s.base]
-	if e == nil || !e.ready() || !e.acked || e.capped || e.row.Kind != store.UserTx {
+	if e == nil || !e.ready() || !e.acked || e.capped || e.row.Kind != store.UserTx || s.frozen(e) != nil {
 		return
 	}
 	a := e.current()
@@ -40,15 +41,15 @@ func (s *sender) care(now time.Time) {
 		return
 	}
 	s.pricing = true
-	forks := s.forks
-	s.m.wg.Go(func() {
-		fees, err := s.chain.market(s.m.ctx)
+	forks, w := s.forks, s.w
+	s.work(func() {
+		fees, err := w.chain.market(w.ctx)
 		s.post(func() {
 			s.pricing = false
 			if err != nil || forks != s.forks || !s.loadedOK {
 				return // looked at again with the next tick
 			}
-			if s.slots[s.base] != e || !e.acked {
+			if s.slots[s.base] != e || !e.acked || s.frozen(e) != nil {
 				return
 			}
 			if err := s.speedUp(e, fees, false); err != nil {
@@ -97,6 +98,9 @@ func (s *sender) speedUp(e *entry, want tx.Fees, exact bool) error {
 	case a.row.Kind == store.CancelAttempt:
 		return errors.New("it is being cancelled")
 	}
+	if err := s.frozen(e); err != nil {
+		return err
+	}
 	last := e.last()
 	fees, most := tx.LeastBump(last), s.most(e, last)
 	switch {
@@ -142,6 +146,7 @@ func (s *sender) bump(e *entry, unsigned *types.Transaction) error {
 	intent := audit.Intent{
 		ID: store.NewID(), At: time.Now(), Principal: e.principal.Name, Wallet: e.w.name, Address: s.addr,
 		Action: audit.SendTransaction, Subject: e.row.ID, Verdict: "to be judged before signing: higher fees for a transaction that was accepted",
+		Detail: e.w.keys.Detail(policy.Request{Transaction: unsigned}),
 	}
 	e.row.Intent, e.action = intent.ID, audit.SendTransaction
 	s.plan(func(w *store.Writer) error { return w.AuditIntent(intent) })

@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -36,10 +37,17 @@ const hungryPoll = 50 * time.Millisecond
 type chain struct {
 	m    *Manager
 	node *node.Client
-	poll time.Duration
-	kick chan struct{} // asks for a poll now
+	kick chan struct{}              // asks for a poll now
+	id   atomic.Pointer[node.Chain] // nil until the node has said it
+
+	ctx    context.Context // ends with the last wallet
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when it is followed no longer
+
+	wallets map[*Wallet]struct{} // bound to it; guarded by Manager.mu
 
 	mu      sync.Mutex
+	poll    time.Duration // the shortest that one of the wallets asks for
 	head    node.Head
 	ring    map[uint64]common.Hash // hashes of the last ringSize blocks
 	watched map[common.Hash]*sender
@@ -50,10 +58,41 @@ type chain struct {
 	err      error // of the last poll
 }
 
-func newChain(m *Manager, n *node.Client, set Settings) *chain {
-	return &chain{
-		m: m, node: n, poll: set.Poll, kick: make(chan struct{}, 1),
+func newChain(m *Manager, n *node.Client) *chain {
+	c := &chain{
+		m: m, node: n, kick: make(chan struct{}, 1), ended: make(chan struct{}), wallets: map[*Wallet]struct{}{},
 		ring: map[uint64]common.Hash{}, watched: map[common.Hash]*sender{}, busy: map[*sender]bool{},
+	}
+	c.ctx, c.cancel = context.WithCancel(m.ctx)
+	return c
+}
+
+// join adds a wallet. Manager.mu is held.
+func (c *chain) join(w *Wallet) {
+	c.wallets[w] = struct{}{}
+	c.setPoll()
+}
+
+// part takes a wallet away and says how many are left. Manager.mu is held.
+func (c *chain) part(w *Wallet) int {
+	delete(c.wallets, w)
+	c.setPoll()
+	return len(c.wallets)
+}
+
+func (c *chain) setPoll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.poll = idlePoll
+	for w := range c.wallets {
+		c.poll = min(c.poll, w.set.Poll)
+	}
+}
+
+// learn notes which chain it is.
+func (c *chain) learn(id node.Chain) {
+	if c.id.CompareAndSwap(nil, &id) {
+		c.m.lookAround()
 	}
 }
 
@@ -64,10 +103,14 @@ func (c *chain) watch(hash common.Hash, s *sender) {
 	c.mu.Unlock()
 }
 
-func (c *chain) unwatch(hash common.Hash) {
+// unwatch ends that, unless another sender object watches by now: one for the
+// same address that took over.
+func (c *chain) unwatch(hash common.Hash, s *sender) {
 	c.mu.Lock()
-	delete(c.watched, hash)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	if c.watched[hash] == s {
+		delete(c.watched, hash)
+	}
 }
 
 // attend says whether a sender wants to hear of every head, and whether it is
@@ -102,9 +145,16 @@ func (c *chain) pause() time.Duration {
 	return c.poll
 }
 
-// shortest is the least pause between two looks at the head, whoever asks.
+// shortest is the least pause between two looks at the head, whoever asks. c.mu
+// is held.
 func (c *chain) shortest() time.Duration {
 	return min(c.poll, max(hungryPoll, c.poll/10))
+}
+
+func (c *chain) least() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shortest()
 }
 
 func (c *chain) pollNow() {
@@ -123,40 +173,44 @@ func (c *chain) current() node.Head {
 func (c *chain) names() []string {
 	var names []string
 	c.m.mu.Lock()
-	for _, w := range c.m.wallets {
-		if w.chain == c {
-			names = append(names, w.name)
-		}
+	for w := range c.wallets {
+		names = append(names, w.name)
 	}
 	c.m.mu.Unlock()
 	return names
 }
 
-// follow polls the head until the manager stops.
+// follow polls the head until the manager stops or no wallet is left.
 func (c *chain) follow() {
+	defer close(c.ended)
 	defer c.node.OnChange(c.moved)()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
 	for {
 		select {
-		case <-c.m.ctx.Done():
+		case <-c.ctx.Done():
 			return
 		case <-timer.C:
 		case <-c.kick:
 			// A sender may be hungry and fed many times a second.
-			if early := c.shortest() - time.Since(last); early > 0 {
+			if early := c.least() - time.Since(last); early > 0 {
 				timer.Reset(early)
 				continue
 			}
 		}
 		last = time.Now()
-		err := c.step(c.m.ctx)
+		if c.id.Load() == nil {
+			if id, err := c.node.Identity(c.ctx); err == nil {
+				c.learn(id)
+			}
+		}
+		err := c.step(c.ctx)
 		c.mu.Lock()
 		changed := (err == nil) != (c.err == nil)
 		c.err = err
 		c.mu.Unlock()
-		if err != nil && c.m.ctx.Err() == nil {
+		if err != nil && c.ctx.Err() == nil {
 			for _, name := range c.names() {
 				c.m.obs.NodeError(name)
 			}
@@ -361,8 +415,18 @@ func (c *chain) takeBack(number uint64) {
 // tell posts an event to every sender on this chain.
 func (c *chain) tell(event func(*sender)) {
 	for _, s := range c.m.sendersOf(c) {
-		s.postBlock(func() { event(s) })
+		c.post(s, event)
 	}
+}
+
+// post tells a sender what this chain brought, unless it has gone over to another
+// by the time it hears of it: what one node has in its blocks proves nothing there.
+func (c *chain) post(s *sender, event func(*sender)) {
+	s.postBlock(func() {
+		if s.chain == c {
+			event(s)
+		}
+	})
 }
 
 // include reads one block's transactions and reports those that are ours.
@@ -388,7 +452,7 @@ func (c *chain) include(ctx context.Context, b node.Block) error {
 		}
 		for s, rs := range mined {
 			for part := range slices.Chunk(rs, blockShare) {
-				s.postBlock(func() { s.minedAll(part) })
+				c.post(s, func(s *sender) { s.minedAll(part) })
 			}
 		}
 	}
@@ -406,7 +470,7 @@ func (c *chain) announce(head node.Head, moved bool) {
 	busy := c.senders()
 	c.mu.Unlock()
 	for _, s := range busy {
-		s.postBlock(func() { s.headSeen(head, moved) })
+		c.post(s, func(s *sender) { s.headSeen(head, moved) })
 	}
 }
 

@@ -24,7 +24,7 @@ func (r *rig) bindTo(membership, name string, backend key.Backend) *Wallet {
 	r.t.Helper()
 	ctx := context.Background()
 	keys, err := wallet.Open(ctx, wallet.Config{
-		Name: name, ChainID: big.NewInt(1337), Backend: backend, Policy: policy.AllowAll{}, Log: r.db,
+		Name: name, ChainID: big.NewInt(1337), Backend: backend, Policy: policy.AllowAll{}, Freeze: r.freeze, Log: r.db,
 		Snapshots: r.db, Logger: r.logger(), SignTimeout: time.Second,
 	})
 	r.must(err)

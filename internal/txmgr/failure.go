@@ -8,6 +8,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 )
@@ -32,6 +33,8 @@ func EncodeFailure(err error) string {
 		busy    *BusyError
 		nerr    *node.Error
 		denied  *policy.DeniedError
+		frozen  *freeze.FrozenError
+		unsure  *policy.UndecidedError
 	)
 	switch {
 	case errors.As(err, &refused):
@@ -46,7 +49,11 @@ func EncodeFailure(err error) string {
 	case errors.As(err, &nerr):
 		f.Code, f.Message, f.Data = nerr.Code, nerr.Message, nerr.Data
 	case errors.As(err, &denied):
-		f.Code, f.Message = -32003, denied.Error()
+		f.Code, f.Message = codeDenied, denied.Error()
+	case errors.As(err, &unsure):
+		f.Message = "given up unsent: " + unsure.Why
+	case errors.As(err, &frozen):
+		f.Code, f.Message = codeDenied, frozen.Error()
 	}
 	text, merr := json.Marshal(f)
 	if merr != nil {

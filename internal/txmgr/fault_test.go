@@ -200,7 +200,7 @@ func TestDeadlineOfAJoinedCallerCancelsNothing(t *testing.T) {
 	r.waitFor("assigned", func() bool { return r.count(store.Assigned) == 1 })
 	rows, err := r.db.List(context.Background(), store.TxFilter{States: []store.TxState{store.Assigned}})
 	r.must(err)
-	_, err = r.mgr.loaded(r.senderID(0), "default").join(rows[0].ID, time.Now().Add(50*time.Millisecond))
+	_, err = r.mgr.loaded(r.senderID(0), "default").join(r.w, rows[0].ID, time.Now().Add(50*time.Millisecond))
 	var pending *PendingError
 	if !errors.As(err, &pending) {
 		t.Fatalf("the joined caller got %v", err)

@@ -77,7 +77,7 @@ func (m *memo[T]) get(ctx, work context.Context, ask func(context.Context) (T, e
 
 // Head is the node's latest block.
 func (c *chain) Head(ctx context.Context) (tx.Head, error) {
-	return c.fees.head.get(ctx, c.m.ctx, func(ctx context.Context) (tx.Head, error) {
+	return c.fees.head.get(ctx, c.ctx, func(ctx context.Context) (tx.Head, error) {
 		h, err := c.node.HeadAt(ctx, "latest")
 		return tx.Head{Number: h.Number, BaseFee: h.BaseFee, GasLimit: h.GasLimit}, err
 	})
@@ -85,7 +85,7 @@ func (c *chain) Head(ctx context.Context) (tx.Head, error) {
 
 // SuggestTip is the node's eth_maxPriorityFeePerGas, wei per gas.
 func (c *chain) SuggestTip(ctx context.Context) (*big.Int, error) {
-	return c.fees.tip.get(ctx, c.m.ctx, func(ctx context.Context) (*big.Int, error) {
+	return c.fees.tip.get(ctx, c.ctx, func(ctx context.Context) (*big.Int, error) {
 		tip, err := c.node.SuggestTip(ctx)
 		if node.IsMissingMethod(err) {
 			err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
@@ -96,12 +96,12 @@ func (c *chain) SuggestTip(ctx context.Context) (*big.Int, error) {
 
 // GasPrice is the node's eth_gasPrice, wei per gas.
 func (c *chain) GasPrice(ctx context.Context) (*big.Int, error) {
-	return c.fees.price.get(ctx, c.m.ctx, c.node.GasPrice)
+	return c.fees.price.get(ctx, c.ctx, c.node.GasPrice)
 }
 
 // BlobBaseFee is the node's eth_blobBaseFee, wei per blob gas.
 func (c *chain) BlobBaseFee(ctx context.Context) (*big.Int, error) {
-	return c.fees.blob.get(ctx, c.m.ctx, c.node.BlobBaseFee)
+	return c.fees.blob.get(ctx, c.ctx, c.node.BlobBaseFee)
 }
 
 // CodeAt is the code at an address in the pending block.

@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -39,6 +40,9 @@ func (s *sender) guest(ctx context.Context, owner string) {
 	ticking := false
 	for {
 		s.drainInbox()
+		if s.w.ctx.Err() != nil {
+			return
+		}
 		s.handOver()
 		if wants := len(s.waiters)+len(s.offers) > 0; wants != ticking {
 			ticking = wants
@@ -123,7 +127,8 @@ func (s *sender) offerNext() {
 
 // offerRow stores a request as offered, under the id that it has.
 func (s *sender) offerRow(sub *submission) {
-	sub.row.State = store.Offered
+	sub.row.State, s.rowed = store.Offered, true
+	sub.kept.Store(true)
 	s.offers[sub] = struct{}{}
 	var raw *store.Attempt
 	if sub.signed != nil {
@@ -135,8 +140,8 @@ func (s *sender) offerRow(sub *submission) {
 		raw = &a
 	}
 	row, intent := sub.row, sub.intent
-	s.m.wg.Go(func() {
-		err := s.m.db.Write(s.m.ctx, func(w *store.Writer) error {
+	s.work(func() {
+		err := s.m.db.Write(s.ctx, func(w *store.Writer) error {
 			if err := w.InsertTx(row); err != nil {
 				return err
 			}
@@ -165,14 +170,14 @@ func (s *sender) offerRow(sub *submission) {
 // the row is there.
 func (s *sender) wasStored(id string) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		found, err := s.m.db.Outcomes(s.m.ctx, []string{id})
+		found, err := s.m.db.Outcomes(s.ctx, []string{id})
 		switch {
 		case err == nil && len(found) == 1:
 			return nil
 		case err == nil:
 			return errNotStored
 		}
-		if !sleep(s.m.ctx, wait) {
+		if !sleep(s.ctx, wait) {
 			return errStopping
 		}
 	}
@@ -192,14 +197,18 @@ func (s *sender) offered(sub *submission, err error) {
 		if sub.stored != nil {
 			sub.stored()
 		}
+		sub.w.keys.Settle(sub.row.ID, sub.row.Clearance, policy.Stored)
 		sub.spanOffered()
 		s.m.obs.ObserveStage(sub.w.name, "accept", time.Since(sub.begun))
 		s.m.obs.Event(sub.w.name, "accepted")
 		s.await(sub)
 	case errors.As(err, &duplicate):
 		s.repeatFor(sub)
-	case s.m.ctx.Err() != nil:
-		sub.finish(common.Hash{}, sub.unless(errStopping))
+	case errors.Is(err, store.ErrApprovalGone):
+		sub.kept.Store(false)
+		sub.finish(common.Hash{}, errApprovalGone())
+	case s.ctx.Err() != nil:
+		sub.finish(common.Hash{}, sub.unless(s.over()))
 	default:
 		s.log.Warn("a transaction could not be stored", "err", err)
 		s.handAgain(sub)
@@ -213,8 +222,8 @@ func (s *sender) handAgain(sub *submission) {
 		return
 	}
 	s.offers[sub] = struct{}{} // it is not forgotten meanwhile
-	s.m.wg.Go(func() {
-		alive := sleep(s.m.ctx, 200*time.Millisecond)
+	s.work(func() {
+		alive := sleep(s.ctx, 200*time.Millisecond)
 		s.post(func() {
 			if alive && sub.elsewhere {
 				s.unoffered = append(s.unoffered, sub)
@@ -223,7 +232,7 @@ func (s *sender) handAgain(sub *submission) {
 			}
 			delete(s.offers, sub)
 			if !alive {
-				sub.finish(common.Hash{}, sub.unless(errStopping))
+				sub.finish(common.Hash{}, sub.unless(s.over()))
 				return
 			}
 			sub.where.Store(outside)
@@ -244,16 +253,17 @@ func (sub *submission) unless(refused error) error {
 // repeatFor answers a request whose idempotency key another process has stored
 // in the same moment, as one that came later.
 func (s *sender) repeatFor(sub *submission) {
-	s.m.wg.Go(func() {
+	s.work(func() {
 		var hash common.Hash
-		row, known, err := s.m.db.Idempotent(s.m.ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
+		row, known, err := s.m.db.Idempotent(s.ctx, sub.row.Wallet, sub.principal.Name, sub.row.IdempotencyKey)
 		switch {
 		case err != nil:
 		case !known: // the other one was not stored in the end
 			s.post(func() { s.handAgain(sub) })
 			return
 		default:
-			hash, err = sub.w.repeat(s.m.ctx, row, sub.row.RequestHash, sub.deadline)
+			sub.yields(row)
+			hash, err = sub.w.repeat(s.ctx, row, sub.row.RequestHash, sub.deadline)
 		}
 		s.post(func() { sub.finish(hash, err) })
 	})
@@ -266,8 +276,8 @@ func (s *sender) follow(sub *submission) {
 	if owner == "" || owner == s.m.owner {
 		return
 	}
-	s.m.wg.Go(func() {
-		ctx, cancel := context.WithDeadline(s.m.ctx, deadline.Add(lateAnswer))
+	s.work(func() {
+		ctx, cancel := context.WithDeadline(s.ctx, deadline.Add(lateAnswer))
 		defer cancel()
 		ctx, waiting := sub.spanAwait(ctx)
 		hash, err := s.m.peers.Await(ctx, owner, s.id, id, deadline)
@@ -293,8 +303,8 @@ func (s *sender) pollOutcomes() {
 		ids = append(ids, id)
 	}
 	s.polling = true
-	s.m.wg.Go(func() {
-		found, err := s.m.db.Outcomes(s.m.ctx, ids)
+	s.work(func() {
+		found, err := s.m.db.Outcomes(s.ctx, ids)
 		s.post(func() {
 			s.polling = false
 			if err != nil || s.loadedOK {
@@ -322,11 +332,14 @@ func (s *sender) closing(sub *submission) {
 	if _, storing := s.offers[sub]; storing {
 		return // whether it is stored is not known: await words that
 	}
-	s.m.wg.Go(func() {
-		sleep(s.m.ctx, time.Until(deadline.Add(lateAnswer/2)))
-		ctx, cancel := context.WithDeadline(s.m.ctx, deadline.Add(lateAnswer))
+	s.work(func() {
+		sleep(s.ctx, time.Until(deadline.Add(lateAnswer/2)))
+		ctx, cancel := context.WithDeadline(s.ctx, deadline.Add(lateAnswer))
 		defer cancel()
-		given := &RefusedError{Code: codeRefused, Msg: "given up unsent: the replica that sends this account's transactions did not come to it in time"}
+		given := sub.w.frozenGivenUp(s.addr)
+		if given == nil {
+			given = &RefusedError{Code: codeRefused, Msg: "given up unsent: the replica that sends this account's transactions did not come to it in time"}
+		}
 		if only, err := ask(ctx, s, func() bool { return !sub.answered && len(s.waiters[id]) <= 1 }); err != nil || !only {
 			return
 		}
@@ -366,7 +379,7 @@ func (s *sender) idle(ctx context.Context) {
 	s.release()
 	s.forget()
 	s.free.Store(-1)
-	for ctx.Err() == nil && len(s.subs)+len(s.waiters) == 0 && !s.try {
+	for ctx.Err() == nil && len(s.subs)+len(s.waiters) == 0 && !s.try && s.w.ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-s.wake:
@@ -381,7 +394,7 @@ func (s *sender) release() {
 	if s.fence.Owner == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.m.ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 2*time.Second)
 	defer cancel()
 	if err := s.m.db.ReleaseLease(ctx, s.fence); err != nil && !errors.Is(err, store.ErrLeaseLost) {
 		s.log.Warn("cannot release the nonce lease", "err", err)
@@ -422,4 +435,31 @@ func (s *sender) offeredSub(id string) *submission {
 		return s.subs[i]
 	}
 	return nil
+}
+
+// behindRows reports whether requests of the same batch, which came before, are
+// in rows that nobody has taken up: a process that becomes the holder finds some
+// of a batch there, and has the rest in hand.
+func (s *sender) behindRows(sub *submission) bool {
+	if !s.rowed || sub.order == nil {
+		return false
+	}
+	s.rowed = false
+	behind := false
+	look := func(other *submission) {
+		if other.answered || !other.byRow || s.byTx[other.row.ID] != nil {
+			return
+		}
+		s.rowed = true
+		behind = behind || other.order == sub.order && other.row.ID < sub.row.ID
+	}
+	for other := range s.offers {
+		look(other)
+	}
+	for _, subs := range s.waiters {
+		for _, other := range subs {
+			look(other)
+		}
+	}
+	return behind
 }

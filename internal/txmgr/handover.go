@@ -54,7 +54,8 @@ func (m *Manager) Take(senderID string, items []Handover, taken func(), outcome 
 	for i, wait := range waits {
 		go func() {
 			hash, err := wait()
-			if errors.Is(err, errStopping) {
+			var unbound *UnboundError
+			if errors.Is(err, errStopping) || errors.As(err, &unbound) {
 				err = ErrNoSender // nothing was stored: another process can
 			}
 			outcome(i, hash, err)
@@ -74,7 +75,7 @@ func (s *sender) takeOne(item Handover) (wait func() (common.Hash, error), err e
 	if err != nil {
 		return nil, err
 	}
-	if !sub.w.inHand(sub.principal, sub.row.IdempotencyKey) {
+	if !sub.w.inHand(sub.row.Wallet, sub.principal, sub.row.IdempotencyKey) {
 		return s.takeIn(sub)
 	}
 	// Those behind it do not wait until the other one is stored. As a rule it
@@ -92,13 +93,14 @@ func (s *sender) takeIn(sub *submission) (wait func() (common.Hash, error), err 
 	if key := sub.row.IdempotencyKey; key != "" {
 		ctx, cancel := sub.w.until(context.Background(), sub.deadline)
 		defer cancel()
-		release, row, known, err := sub.w.claim(ctx, sub.principal, key)
+		release, row, known, err := sub.w.claim(ctx, sub.row.Wallet, sub.principal, key)
 		if err != nil {
 			return nil, sub.w.early(err)
 		}
 		if known {
+			sub.yields(row)
 			return func() (common.Hash, error) {
-				return sub.w.repeat(s.m.ctx, row, sub.row.RequestHash, sub.deadline)
+				return sub.w.repeat(sub.w.ctx, row, sub.row.RequestHash, sub.deadline)
 			}, nil
 		}
 		sub.stored = sync.OnceFunc(release)
@@ -106,6 +108,10 @@ func (s *sender) takeIn(sub *submission) (wait func() (common.Hash, error), err 
 	err = s.offer(func() {
 		if s.leaving {
 			sub.finish(common.Hash{}, errStopping)
+			return
+		}
+		if sub.w.ctx.Err() != nil {
+			sub.finish(common.Hash{}, sub.w.over())
 			return
 		}
 		if len(s.queue)+len(s.subs) >= s.w.set.QueueLimit {
@@ -172,14 +178,11 @@ func (s *sender) handOver() {
 		if sub.offered || !sub.take() {
 			continue // the rows have it; or its caller has given up
 		}
-		// Offers are taken up in the order of their ids, and these rise here. Once
-		// it was handed over it keeps its id, which a process that has fallen
-		// silent may still store.
-		if !sub.handed {
-			sub.handed = true
-			sub.row.ID = store.NewID()
-			sub.intent.Subject = sub.row.ID
-		}
+		// Offers are taken up in the order of their ids, which those of a batch rise
+		// in. It keeps its id for good: a process that has fallen silent may still
+		// store it, and what the policy has reserved is reserved for that id.
+		sub.handed = true
+		sub.kept.Store(true)
 		if s.partByRow(sub.order) {
 			s.offers[sub], sub.byRow = struct{}{}, true
 			s.unoffered = append(s.unoffered, sub)
@@ -217,7 +220,7 @@ func (s *sender) handOver() {
 	owner := s.owner
 	// It ends with our being this holder's guest: then we find out from the rows.
 	ctx, cancel := context.WithDeadline(s.guesting, latest.Add(lateAnswer))
-	s.m.wg.Go(func() {
+	s.work(func() {
 		defer cancel()
 		acked := false
 		ack := func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
@@ -119,8 +120,10 @@ type rig struct {
 	set       Settings
 	endpoints []node.Endpoint    // nil: the chain's first
 	backend   func() key.Backend // nil: hsm
+	policy    policy.Policy      // nil: everything is allowed
 
 	db     *store.DB
+	freeze *freeze.Switch
 	node   *node.Client
 	wallet *wallet.Wallet
 	mgr    *Manager
@@ -175,14 +178,19 @@ func (r *rig) start() {
 	if r.backend != nil {
 		backend = r.backend()
 	}
+	if r.policy == nil {
+		r.policy = policy.AllowAll{}
+	}
+	r.freeze = freeze.New(freeze.Config{Store: r.db, Logger: r.logger()})
+	r.must(r.freeze.Load(ctx))
 	r.wallet, err = wallet.Open(ctx, wallet.Config{
-		Name: "main", ChainID: big.NewInt(1337), Backend: backend, Policy: policy.AllowAll{}, Log: r.db,
+		Name: "main", ChainID: big.NewInt(1337), Backend: backend, Policy: r.policy, Freeze: r.freeze, Log: r.db,
 		Snapshots: r.db, Logger: r.logger(), SignTimeout: 5 * time.Second,
 	})
 	r.must(err)
 	_, err = r.wallet.Refresh(ctx)
 	r.must(err)
-	r.mgr = New(Config{Store: r.db, Logger: r.logger()})
+	r.mgr = New(Config{Store: r.db, Logger: r.logger(), Freeze: r.freeze})
 	r.w = r.mgr.Bind(Binding{Name: "main", Keys: r.wallet, Node: r.node, ChainID: 1337, Settings: r.set})
 	r.mgr.Start()
 }

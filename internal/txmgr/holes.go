@@ -11,6 +11,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -110,17 +111,18 @@ const fillPause = 5 * time.Second
 // nonce counts as occupied.
 func (s *sender) fill(n uint64, pause time.Duration) {
 	s.filling[n] = true
-	s.m.wg.Go(func() {
-		if pause > 0 && !sleep(s.m.ctx, pause) {
+	w := s.w
+	s.work(func() {
+		if pause > 0 && !sleep(w.ctx, pause) {
 			return
 		}
 		var args tx.Args
 		to, gas := s.addr, uint64(21_000)
 		args.From, args.To, args.Gas = s.addr, &to, &gas
-		err := tx.FillFees(s.m.ctx, s.chain, &args, s.w.set.Limits)
+		err := tx.FillFees(w.ctx, w.chain, &args, w.set.Limits)
 		var unsigned *types.Transaction
 		if err == nil {
-			unsigned, err = args.Unsigned(s.w.chainID, n)
+			unsigned, err = args.Unsigned(w.chainID, n)
 		}
 		if err != nil {
 			s.log.Warn("cannot make a transaction that fills a nonce, trying again", "nonce", n, "err", err)
@@ -158,6 +160,7 @@ func (s *sender) filled(n uint64, unsigned *types.Transaction) {
 	intent := audit.Intent{
 		ID: row.Intent, At: now, Principal: auth.System.Name, Wallet: s.w.name, Address: s.addr,
 		Action: audit.Repair, Subject: row.ID, Verdict: "allow: repair",
+		Detail: s.w.keys.Detail(policy.Request{Transaction: unsigned}),
 	}
 	e := &entry{
 		row: row, w: s.w, utx: unsigned, cost: tx.MaxCost(unsigned), principal: auth.System, action: audit.Repair,

@@ -73,8 +73,8 @@ func ask[T any](ctx context.Context, s *sender, event func() T) (T, error) {
 		return r.value, r.err
 	case <-ctx.Done():
 		return none, ctx.Err()
-	case <-s.m.ctx.Done():
-		return none, errStopping
+	case <-s.ctx.Done():
+		return none, s.over()
 	}
 }
 

@@ -44,7 +44,7 @@ func (s *sender) load(ctx context.Context) error {
 	}
 	// A different block at the height of the last confirmed one means that
 	// the rows speak of a chain that is gone. A lower head is a lagging node.
-	gone, err := s.confirmedGone(ctx, s.row.ConfirmedNumber, s.row.ConfirmedHash)
+	gone, err := confirmedGone(ctx, s.w.node, s.row.ConfirmedNumber, s.row.ConfirmedHash)
 	if err != nil {
 		return err
 	}
@@ -193,11 +193,11 @@ func (s *sender) findBase(ctx context.Context, latest uint64, rows []store.Tx) e
 }
 
 // confirmedGone says so if the last confirmed block is no longer on the chain.
-func (s *sender) confirmedGone(ctx context.Context, number uint64, hash common.Hash) (string, error) {
+func confirmedGone(ctx context.Context, n *node.Client, number uint64, hash common.Hash) (string, error) {
 	if hash == (common.Hash{}) {
 		return "", nil
 	}
-	head, err := s.w.node.HeaderByNumber(ctx, number)
+	head, err := n.HeaderByNumber(ctx, number)
 	switch {
 	case errors.Is(err, node.ErrNotFound):
 		return "", fmt.Errorf("txmgr: the node has no block %d yet, in which transactions of this account were confirmed: %w", number, node.ErrUnavailable)
@@ -224,6 +224,7 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 		trace: s.m.traceOf(row), minedAt: row.Updated,
 	}
 	e.spanResumed()
+	e.asked = len(attempts) > 0
 	if row.Kind == store.FillTx {
 		e.action = audit.Repair
 	}
@@ -243,7 +244,7 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 			// Stored under an earlier epoch counts as sent (no. 19).
 			got := &attempt{row: a, entry: e, stored: true, left: true, shown: true}
 			e.attempts = append(e.attempts, got)
-			e.left = true
+			e.left, e.resumed = true, true
 			s.byHash[a.Hash] = got
 			s.chain.watch(a.Hash, s)
 		}
@@ -264,13 +265,13 @@ func (s *sender) restore(row store.Tx, attempts []store.Attempt) error {
 // another's by now, the wallet through which the sender works takes over.
 func (s *sender) walletNamed(name string) *Wallet {
 	s.m.mu.Lock()
-	own := s.m.wallets[name]
+	own, via := s.m.wallets[name], s.w
 	s.m.mu.Unlock()
-	if own == nil || own.membership != s.membership || own.chainID.Cmp(s.w.chainID) != 0 {
-		return s.w
+	if own == nil || own.membership != s.membership || own.chainID.Cmp(via.chainID) != 0 {
+		return via
 	}
 	if _, has := own.keys.Account(s.addr); !has {
-		return s.w
+		return via
 	}
 	return own
 }

@@ -15,12 +15,13 @@
 // commit is under way are taken together afterwards, which makes one commit
 // serve many callers.
 //
-// Where to read what: accept.go and raw.go (the way in), submission.go (a
+// Where to read what: accept.go and raw.go (the way in), idempotency.go, submission.go (a
 // caller, from the queue to the answer), round.go (one commit), assign.go
-// (nonces), sign.go, send.go, presence.go (what a node's pool has lost),
-// holes.go, track.go and counts.go (blocks, counts, who was mined), reorg.go,
+// and queue.go (nonces), sign.go, send.go, presence.go (what a node's pool has
+// lost), freeze.go (what holds all of these back), holes.go, track.go and counts.go (blocks, counts, who was mined), reorg.go,
 // moved.go (another node), care.go (fees of what is stuck), load.go (start,
-// reload, park), operate.go and repair.go (operators), stop.go. Where several
+// reload, park), operate.go and repair.go (operators), bind.go and leave.go
+// (wallets that come and go), resume.go, stop.go. Where several
 // processes share the store: peers.go, guest.go (a sender that another one
 // runs), handover.go and offered.go (requests on their way to the holder).
 //
@@ -31,6 +32,7 @@ package txmgr
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net/http"
@@ -42,6 +44,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
@@ -102,6 +105,9 @@ type Config struct {
 	Peers    Peers         // how to reach them; nil: by the rows alone
 	LeaseTTL time.Duration // default 10 s if shared, else one hour
 	Tracer   trace.Tracer  // of the spans of trace.go; nil: none are made
+	// Freeze tells when something may have been frozen or released. It is the one
+	// that the wallets ask. Nil: nothing is ever frozen.
+	Freeze *freeze.Switch
 }
 
 // Manager runs the senders of all wallets of this process.
@@ -114,6 +120,7 @@ type Manager struct {
 	shared bool
 	peers  Peers
 	hooks  Hooks
+	freeze *freeze.Switch
 	tracer trace.Tracer // nil: nothing is traced
 
 	ctx    context.Context // ends when Stop has answered everybody
@@ -121,11 +128,15 @@ type Manager struct {
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
+	started  bool
 	stopping bool
-	wallets  map[string]*Wallet
-	chains   map[*node.Client]*chain
+	wallets  map[string]*Wallet              // by name, the newest of each
+	bound    map[string]map[*Wallet]struct{} // by membership
+	chains   map[*node.Client]*chain         // of the bound wallets
 	senders  map[senderKey]*sender
 	keys     map[idempotencyKey]chan struct{} // keys whose first request is not yet stored or refused
+
+	served chan struct{} // a wallet was bound, or a chain is known: unfinished work may find whom it waits for
 }
 
 // senderKey tells a sender that is at work from what another membership tries
@@ -145,18 +156,28 @@ type Wallet struct {
 	chainID    *big.Int
 	membership string
 	set        Settings
+
+	ctx    context.Context // ends when nobody may work through it any more
+	cancel context.CancelCauseFunc
+
+	// Guarded by Manager.mu.
+	unbinding bool          // takes nothing new
+	callers   int           // that are under way
+	quiet     chan struct{} // closed when unbinding and no caller is left
 }
 
-// New makes a manager. Call [Manager.Bind] for each wallet, then
-// [Manager.Start].
+// New makes a manager. [Manager.Bind] wallets to it before [Manager.Start] or
+// at any time afterwards.
 func New(cfg Config) *Manager {
 	m := &Manager{
 		db: cfg.Store, log: cfg.Logger, obs: cfg.Observer, owner: cfg.Owner, ttl: cfg.LeaseTTL,
-		shared: cfg.Shared, peers: cfg.Peers, hooks: cfg.Hooks, tracer: cfg.Tracer,
+		shared: cfg.Shared, peers: cfg.Peers, hooks: cfg.Hooks, freeze: cfg.Freeze, tracer: cfg.Tracer,
 		wallets: map[string]*Wallet{},
+		bound:   map[string]map[*Wallet]struct{}{},
 		chains:  map[*node.Client]*chain{},
 		senders: map[senderKey]*sender{},
 		keys:    map[idempotencyKey]chan struct{}{},
+		served:  make(chan struct{}, 1),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -178,40 +199,8 @@ func New(cfg Config) *Manager {
 		m.ttl = time.Hour
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.freeze.OnChange(m.thaw)
 	return m
-}
-
-// Binding names what [Manager.Bind] binds.
-type Binding struct {
-	Name       string
-	Keys       *wallet.Wallet
-	Node       *node.Client
-	ChainID    uint64 // pinned
-	Membership string // default "default"
-	Settings   Settings
-}
-
-// Bind makes a wallet known. It is called before Start.
-func (m *Manager) Bind(b Binding) *Wallet {
-	if b.Membership == "" {
-		b.Membership = "default"
-	}
-	w := &Wallet{
-		m: m, name: b.Name, keys: b.Keys, node: b.Node, membership: b.Membership,
-		chainID: new(big.Int).SetUint64(b.ChainID), set: b.Settings.withDefaults(),
-	}
-	// What is filled in, self-transfers too, has to be something that can be signed.
-	w.set.Limits.Legacy = b.Keys.LegacyOnly()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c := m.chains[b.Node]
-	if c == nil {
-		c = newChain(m, b.Node, w.set)
-		m.chains[b.Node] = c
-	}
-	w.chain = c
-	m.wallets[b.Name] = w
-	return w
 }
 
 // Start follows the nodes' heads and takes up the work that the store holds
@@ -220,6 +209,7 @@ func (m *Manager) Bind(b Binding) *Wallet {
 func (m *Manager) Start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.started = true
 	for _, c := range m.chains {
 		m.wg.Go(c.follow)
 	}
@@ -229,77 +219,6 @@ func (m *Manager) Start() {
 	} else {
 		m.wg.Go(m.resume)
 	}
-}
-
-// resume takes up every sender that has unfinished rows.
-func (m *Manager) resume() {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		ids, err := m.db.SendersWithWork(m.ctx)
-		if err == nil && m.resumeAll(ids) {
-			return
-		}
-		if err != nil && m.ctx.Err() == nil {
-			m.log.Error("cannot list unfinished transactions", "err", err)
-		}
-		if !sleep(m.ctx, wait) {
-			return
-		}
-	}
-}
-
-// resumeAll reports whether every sender named has found its wallet and node.
-func (m *Manager) resumeAll(ids []string) bool {
-	all := true
-	for _, id := range ids {
-		row, err := m.db.Sender(m.ctx, id)
-		if err != nil {
-			all = false
-			continue
-		}
-		w, known := m.walletOf(row)
-		switch {
-		case w != nil:
-			if _, err := m.sender(w, row); err != nil {
-				m.log.Warn("unfinished transactions cannot be taken up", "sender", id, "err", err)
-			}
-		case !known:
-			// No wallet of this configuration has its chain any more (a
-			// development chain that was reset, a wallet taken out of the
-			// file): the rows stay as they are.
-			m.log.Warn("unfinished transactions of a sender that no wallet serves", "sender", id)
-		default:
-			all = false
-		}
-	}
-	return all
-}
-
-// walletOf finds a wallet that serves the sender's chain and has its account.
-// known is false if every node has said which chain it is and none fits.
-func (m *Manager) walletOf(row store.Sender) (w *Wallet, known bool) {
-	m.mu.Lock()
-	wallets := make([]*Wallet, 0, len(m.wallets))
-	for _, w := range m.wallets {
-		wallets = append(wallets, w)
-	}
-	m.mu.Unlock()
-	for _, w := range wallets {
-		if w.chainID.Uint64() != row.ChainID || w.node.Instance() != row.Instance || w.membership != row.Membership {
-			continue
-		}
-		id, err := w.node.Identity(m.ctx)
-		if err != nil {
-			known = true // perhaps
-			continue
-		}
-		if id.Genesis == row.Genesis {
-			if _, ok := w.keys.Account(row.Address); ok {
-				return w, true
-			}
-			known = true // its keys may not be discovered yet
-		}
-	}
-	return nil, known
 }
 
 // Stop refuses new requests, waits until every caller has an answer or ctx is
@@ -370,6 +289,7 @@ func (w *Wallet) senderOf(ctx context.Context, addr common.Address) (*sender, er
 	if err != nil {
 		return nil, err
 	}
+	w.chain.learn(id)
 	return w.m.sender(w, store.Sender{
 		ID:      SenderID(id, w.node.Instance(), addr),
 		ChainID: id.ID, Genesis: id.Genesis, Instance: w.node.Instance(),
@@ -388,9 +308,18 @@ func SenderID(c node.Chain, instance string, addr common.Address) string {
 	return strings.Join(append(parts, hexutil.Encode(addr[:])), "-")
 }
 
+// sender finds or starts a sender for a wallet. It is the one place that makes
+// senders, and what is another membership's is never run through this wallet's
+// keys and node, whoever names it (TXMGR.md no. 23).
 func (m *Manager) sender(w *Wallet, row store.Sender) (*sender, error) {
+	if row.Membership != w.membership {
+		return nil, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("account %s is not available to this wallet", row.Address)}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if w.ctx.Err() != nil {
+		return nil, w.over()
+	}
 	k := senderKey{row.ID, w.membership}
 	if s := m.senders[k]; s != nil {
 		return s, nil
@@ -441,33 +370,6 @@ func (m *Manager) sendersOf(c *chain) []*sender {
 		}
 	}
 	return list
-}
-
-// enter counts a piece of work that Stop waits for, unless it is too late.
-func (m *Manager) enter() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.stopping {
-		return false
-	}
-	m.wg.Add(1)
-	return true
-}
-
-// Owns reports whether an account of any wallet of this manager has this
-// address.
-func (w *Wallet) Owns(addr common.Address) bool { return w.m.owns(addr) }
-
-// owns reports whether an account of any wallet of ours has this address.
-func (m *Manager) owns(addr common.Address) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, w := range m.wallets {
-		if _, ok := w.keys.Account(addr); ok {
-			return true
-		}
-	}
-	return false
 }
 
 // sleep waits for d and reports whether ctx was still alive then.

@@ -38,7 +38,13 @@ func (s *sender) fillUp() {
 	if !s.refill || s.sending {
 		return
 	}
+	for e := range s.mined {
+		if e.nonce() >= s.account.latest && s.frozen(e) != nil {
+			return // asked again with the next answer about the account
+		}
+	}
 	s.refill = false
+	var batch []*attempt
 	var raws [][]byte
 	late := map[uint64]*entry{}
 	for e := range s.mined {
@@ -49,20 +55,21 @@ func (s *sender) fillUp() {
 	for _, n := range slices.Sorted(maps.Keys(late)) {
 		for _, a := range late[n].attempts {
 			if a.row.Hash == late[n].row.Hash {
-				raws = append(raws, a.row.Raw)
+				batch, raws = append(batch, a), append(raws, a.row.Raw)
 			}
 		}
 	}
 	if len(raws) == 0 {
 		return
 	}
-	s.sending = true
-	s.m.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(s.m.ctx, sendTimeout)
+	w, places := s.w, s.placesOf(batch)
+	ctx, cancel := context.WithTimeout(w.ctx, sendTimeout)
+	s.sending, s.out, s.unsend = true, batch, cancel
+	s.work(func() {
 		defer cancel()
 		for part := range slices.Chunk(raws, maxBatch) {
-			s.w.node.SendRaw(ctx, part)
+			s.sendRaw(ctx, w.node, places, part)
 		}
-		s.post(func() { s.sending = false })
+		s.post(s.sendEnded)
 	})
 }

@@ -279,6 +279,7 @@ func TestReplacedTransactionMayStillWin(t *testing.T) {
 	r.chain.Fail("eth_sendRawTransaction", &nodetest.RPCError{Code: -32000, Message: "txpool is full"}, 1000)
 	second := r.begin(dearer(at(transfer(0, 2), 0), 20), "")
 	r.waitFor("superseded", func() bool { return r.state(first) == store.Superseded })
+	r.waitFor("its replacement is signed", func() bool { return r.inFlight() == 1 })
 	for range 4 {
 		r.chain.Mine()
 		time.Sleep(30 * time.Millisecond)

@@ -41,9 +41,9 @@ func (s *sender) note(now time.Time) {
 			continue
 		}
 		e.noted = true
-		id, hash := e.row.ID, e.hash()
+		id, hash, timing := e.row.ID, e.hash(), e.row.Timing
 		s.plan(func(w *store.Writer) error {
-			return w.ExpectTx(id, rowStates(store.Sent), store.TxUpdate{State: store.Sent, Hash: &hash})
+			return w.ExpectTx(id, rowStates(store.Sent), store.TxUpdate{State: store.Sent, Hash: &hash, Timing: &timing})
 		})
 	}
 }

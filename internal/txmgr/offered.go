@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -37,8 +38,8 @@ func (s *sender) takeOffered() {
 	}
 	s.taking, s.takeAgain = true, false
 	epoch := s.fence.Epoch
-	s.m.wg.Go(func() {
-		rows, attempts, err := s.m.db.Offered(s.m.ctx, s.id, maxOffered)
+	s.work(func() {
+		rows, attempts, err := s.m.db.Offered(s.ctx, s.id, maxOffered)
 		s.post(func() {
 			if !s.loadedOK || epoch != s.fence.Epoch {
 				return // of before a reload, which asks again
@@ -151,6 +152,7 @@ func (s *sender) refuse(sub *submission, err error) {
 		return w.ExpectTx(id, []store.TxState{store.Offered}, store.TxUpdate{State: store.Failed, SetNonce: true, Error: &text})
 	})
 	s.then(func() {
+		sub.w.keys.Settle(id, row.Clearance, policy.Unused) // it never had a nonce
 		sub.spanRefused(err)
 		s.answer(id, common.Hash{}, err)
 		s.event("failed")
@@ -170,7 +172,7 @@ func (s *sender) handInAgain(sub *submission) {
 
 // look answers somebody who waits for a transaction by its row.
 func (s *sender) look(sub *submission) {
-	s.m.wg.Go(func() {
+	s.work(func() {
 		r, offered := s.finalOutcome(sub.row.ID)
 		s.post(func() {
 			switch e := s.byTx[sub.row.ID]; {

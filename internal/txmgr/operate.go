@@ -86,8 +86,9 @@ func (m *Manager) Operate(ctx context.Context, senderID string, op Operation) (R
 
 // toBeRead is the report of a sender that is not in memory.
 func (s *sender) toBeRead() Report {
+	w := s.via()
 	return Report{
-		Sender: s.id, Address: s.addr.Hex(), ChainID: s.w.chainID.Uint64(), Wallet: s.w.name,
+		Sender: s.id, Address: s.addr.Hex(), ChainID: w.chainID.Uint64(), Wallet: w.name,
 		Advice: "it is read again from its rows; look again in a moment",
 	}
 }
@@ -98,7 +99,7 @@ func (m *Manager) haveHere(ctx context.Context, senderID string) error {
 		return ErrNoSender
 	}
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
-		m.takeUp([]string{senderID})
+		m.takeUp([]string{senderID}, map[string]bool{senderID: true})
 		if !sleep(ctx, 50*time.Millisecond) {
 			return ctx.Err()
 		}
@@ -245,5 +246,5 @@ func (s *sender) market(ctx context.Context, op Operation) (tx.Fees, error) {
 		}
 		return f, nil
 	}
-	return s.chain.market(ctx)
+	return s.via().chain.market(ctx)
 }

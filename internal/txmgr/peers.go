@@ -57,7 +57,7 @@ func (m *Manager) Outcome(_ context.Context, senderID, txID string, deadline tim
 	if s == nil || m.ending() {
 		return common.Hash{}, ErrNoSender
 	}
-	return s.join(txID, deadline)
+	return s.join(s.via(), txID, deadline)
 }
 
 // holder is the sender with that id if this process holds its lease, or nil.
@@ -82,9 +82,15 @@ const (
 // transactions of our senders, and senders whose holder is gone.
 func (m *Manager) watchShared() {
 	orphans, away := time.Now(), false
+	told := map[string]bool{}
 	for sleep(m.ctx, offeredPoll) {
 		if m.ending() {
 			return // others will see to it
+		}
+		select {
+		case <-m.served: // what nobody could have before may be had now
+			orphans = time.Time{}
+		default:
 		}
 		ids, err := m.db.OfferedSenders(m.ctx)
 		if err == nil && time.Since(orphans) >= m.ttl/4 {
@@ -101,7 +107,7 @@ func (m *Manager) watchShared() {
 			continue
 		}
 		away = false
-		m.takeUp(ids)
+		m.takeUp(ids, told)
 	}
 }
 
@@ -113,8 +119,8 @@ func (m *Manager) ending() bool {
 }
 
 // takeUp sees to senders that have work: ours look at their rows, the others
-// are tried to be had.
-func (m *Manager) takeUp(ids []string) {
+// are tried to be had. told is resumeAll's.
+func (m *Manager) takeUp(ids []string, told map[string]bool) {
 	var unknown []string
 	m.mu.Lock()
 	known := map[string]*sender{}
@@ -130,6 +136,6 @@ func (m *Manager) takeUp(ids []string) {
 		}
 	}
 	if len(unknown) > 0 {
-		m.resumeAll(unknown)
+		m.resumeAll(unknown, told)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -24,8 +25,13 @@ func (w *Wallet) SendRaw(ctx context.Context, p auth.Principal, raw []byte) (has
 	if err != nil {
 		return common.Hash{}, true, err
 	}
+	ctx, leave, err := w.enter(ctx)
+	if err != nil {
+		return common.Hash{}, true, err
+	}
+	defer leave()
 	if _, ours := w.keys.Account(from); !ours {
-		if w.m.owns(from) {
+		if w.Owns(from) {
 			return common.Hash{}, true, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("%s is an account of another wallet of this signer: send the transaction there", from)}
 		}
 		return common.Hash{}, false, nil
@@ -40,23 +46,33 @@ func (w *Wallet) SendRaw(ctx context.Context, p auth.Principal, raw []byte) (has
 	return hash, true, err
 }
 
+// hasSender reports whether a stored sender is this wallet's membership's. Signed
+// bytes are public: that somebody has them says nothing of who he is.
+func (w *Wallet) hasSender(ctx context.Context, id string) bool {
+	row, err := w.m.db.Sender(ctx, id)
+	return err == nil && row.Membership == w.membership
+}
+
 func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Transaction, from common.Address) (hash common.Hash, err error) {
 	begun := time.Now()
 	ctx, cancel := w.until(ctx, begun.Add(w.set.SendTimeout))
 	defer cancel()
 	ctx, span := w.span(ctx, "accept")
 	defer func() { span.end(err) }()
+	if err := w.keys.Frozen(from); err != nil {
+		return common.Hash{}, err
+	}
 	for _, authority := range tx.Authorities(signed) {
-		if w.m.owns(authority) {
+		if w.Owns(authority) {
 			return common.Hash{}, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer", authority)}
 		}
 	}
-	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil && t.State != store.Failed {
+	if t, err := w.m.db.TxByHash(ctx, signed.Hash()); err == nil && t.State != store.Failed && w.hasSender(ctx, t.Sender) {
 		// The same bytes again: the answer is the same, too.
 		w.m.repeats(ctx, t)
 		if !t.State.Final() {
 			if s, err := w.senderAt(ctx, t.Sender); err == nil {
-				return s.join(t.ID, begun.Add(w.set.SendTimeout))
+				return s.join(w, t.ID, begun.Add(w.set.SendTimeout))
 			}
 		}
 		return signed.Hash(), nil
@@ -64,21 +80,26 @@ func (w *Wallet) sendRaw(ctx context.Context, p auth.Principal, signed *types.Tr
 	if err := w.node.VerifyChain(ctx); err != nil {
 		return common.Hash{}, w.early(err)
 	}
-	verdict, err := w.judge(ctx, p, from, audit.SendTransaction, signed)
-	if err != nil {
-		return common.Hash{}, err
-	}
-	s, err := w.senderOf(ctx, from)
-	if err != nil {
-		return common.Hash{}, w.early(err)
-	}
-	payload, err := tx.EncodeUnsigned(tx.WithNonce(signed, signed.Nonce()))
+	unsigned := tx.WithNonce(signed, signed.Nonce())
+	payload, err := tx.EncodeUnsigned(unsigned)
 	if err != nil {
 		return common.Hash{}, err
 	}
 	nonce := signed.Nonce()
-	sub := w.submission(p, signed, verdict)
-	sub.intent.Address = from
+	request := policy.Request{
+		Principal: p, Account: from, Action: audit.SendTransaction, Transaction: signed, ID: store.NewID(), Presigned: true,
+		Asked: policy.Asked{Nonce: &nonce},
+	}
+	verdict, err := w.judge(ctx, request)
+	if err != nil {
+		return common.Hash{}, w.early(err)
+	}
+	sub := w.submission(request, verdict)
+	defer func() { sub.unused(err) }()
+	s, err := w.senderOf(ctx, from)
+	if err != nil {
+		return common.Hash{}, w.early(err)
+	}
 	sub.row.Kind, sub.row.Payload, sub.row.FeeCeiling = store.RawTx, payload, signed.GasFeeCap()
 	sub.row.Nonce, sub.row.Explicit = &nonce, true
 	sub.signed = signed

@@ -105,12 +105,12 @@ func (s *sender) lookAgain() {
 	for e := range s.mined {
 		list, hashes = append(list, e), append(hashes, e.row.Hash)
 	}
-	number, hash, forks := s.row.ConfirmedNumber, s.row.ConfirmedHash, s.forks
-	s.m.wg.Go(func() {
-		gone, err := s.confirmedGone(s.m.ctx, number, hash)
+	number, hash, forks, w := s.row.ConfirmedNumber, s.row.ConfirmedHash, s.forks, s.w
+	s.work(func() {
+		gone, err := confirmedGone(w.ctx, w.node, number, hash)
 		var receipts []*node.Receipt
 		if err == nil && len(hashes) > 0 {
-			receipts, err = s.w.node.Receipts(s.m.ctx, hashes)
+			receipts, err = w.node.Receipts(w.ctx, hashes)
 		}
 		s.post(func() {
 			if forks != s.forks {

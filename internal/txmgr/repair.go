@@ -12,8 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ethereum/go-ethereum/core/types"
+
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
 )
@@ -149,6 +152,9 @@ func (s *sender) cancelAttempt(e *entry, want tx.Fees) error {
 	if !e.ready() {
 		return errors.New("a cancel of it is being signed")
 	}
+	if err := s.frozen(e); err != nil {
+		return err
+	}
 	last := e.last()
 	fees := tx.LeastBump(last).AtLeast(want, s.w.set.Limits.MaxFeePerGas)
 	unsigned, err := tx.SelfTransfer(last, s.addr, s.w.chainID, e.nonce(), fees)
@@ -158,16 +164,17 @@ func (s *sender) cancelAttempt(e *entry, want tx.Fees) error {
 	if limit := s.w.set.Limits.MaxFeePerGas; limit != nil && limit.Sign() > 0 && unsigned.GasFeeCap().Cmp(limit) > 0 {
 		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("a cancel would have to pay %s wei per gas, above the configured max_fee_per_gas of %s", unsigned.GasFeeCap(), limit)}
 	}
-	s.repairIntent(e)
+	s.repairIntent(e, unsigned)
 	s.attempt(e, unsigned, store.CancelAttempt)
 	return nil
 }
 
 // repairIntent records that the next signature of e is a repair.
-func (s *sender) repairIntent(e *entry) {
+func (s *sender) repairIntent(e *entry, unsigned *types.Transaction) {
 	intent := audit.Intent{
 		ID: store.NewID(), At: time.Now(), Principal: auth.Operator.Name, Wallet: e.w.name, Address: s.addr,
 		Action: audit.Repair, Subject: e.row.ID, Verdict: "allow: repair",
+		Detail: e.w.keys.Detail(policy.Request{Transaction: unsigned}),
 	}
 	e.row.Intent, e.action = intent.ID, audit.Repair
 	s.plan(func(w *store.Writer) error { return w.AuditIntent(intent) })

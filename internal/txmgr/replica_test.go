@@ -14,6 +14,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/node"
 	"github.com/hsmsigner/hsmsigner/internal/node/nodetest"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
@@ -29,6 +30,7 @@ const leaseTime = 1500 * time.Millisecond
 type replica struct {
 	node   *node.Client
 	wallet *wallet.Wallet
+	freeze *freeze.Switch // hears of what another one froze by Load alone
 	mgr    *Manager
 	w      *Wallet
 	dead   atomic.Bool
@@ -85,10 +87,15 @@ func (p wire) Mend(ctx context.Context, owner, sender string, op Operation) (Rep
 
 func newFleet(t *testing.T, n int, peers bool, opts nodetest.Options, set Settings) *fleet {
 	t.Helper()
+	return newFleetOf(t, policy.AllowAll{}, n, peers, opts, set)
+}
+
+func newFleetOf(t *testing.T, rules policy.Policy, n int, peers bool, opts nodetest.Options, set Settings) *fleet {
+	t.Helper()
 	if opts.DefaultBalance == nil {
 		opts.DefaultBalance = nodetest.Ether(1000)
 	}
-	f := &fleet{rig: &rig{t: t, dir: t.TempDir(), chain: nodetest.New(t, opts), hsm: newHSM(3), set: set}}
+	f := &fleet{rig: &rig{t: t, dir: t.TempDir(), chain: nodetest.New(t, opts), hsm: newHSM(3), set: set, policy: rules}}
 	var err error
 	f.db, err = store.OpenSQLite(context.Background(), store.Config{Dir: f.dir, Logger: f.logger()})
 	f.must(err)
@@ -119,14 +126,16 @@ func (f *fleet) replica(peers bool) *replica {
 	var err error
 	r.node, err = node.New(node.Config{URL: f.chain.URL(), ChainID: 1337, Timeout: 10 * time.Second, Logger: f.logger()})
 	f.must(err)
+	r.freeze = freeze.New(freeze.Config{Store: f.db})
+	f.must(r.freeze.Load(ctx))
 	r.wallet, err = wallet.Open(ctx, wallet.Config{
-		Name: "main", ChainID: big.NewInt(1337), Backend: f.hsm, Policy: policy.AllowAll{}, Log: f.db,
+		Name: "main", ChainID: big.NewInt(1337), Backend: f.hsm, Policy: f.policy, Freeze: r.freeze, Log: f.db,
 		Snapshots: f.db, Logger: f.logger(), SignTimeout: 5 * time.Second,
 	})
 	f.must(err)
 	_, err = r.wallet.Refresh(ctx)
 	f.must(err)
-	cfg := Config{Store: f.db, Logger: f.logger(), Shared: true, LeaseTTL: leaseTime, Owner: fmt.Sprintf("replica-%s", store.NewID())}
+	cfg := Config{Store: f.db, Logger: f.logger(), Shared: true, LeaseTTL: leaseTime, Freeze: r.freeze, Owner: fmt.Sprintf("replica-%s", store.NewID())}
 	if peers {
 		cfg.Peers = wire{f}
 	}

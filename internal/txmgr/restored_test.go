@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,8 +80,15 @@ func TestRestoredBackupStartsFrozenAndPaysNothingTwice(t *testing.T) {
 	if report.NeedsHelp || report.NextFree != 3 {
 		t.Errorf("after adopt: %+v", report)
 	}
-	if n := r.count(store.Failed); n != 2 {
-		t.Errorf("%d of the two unsigned transactions failed", n)
+	failed, err := r.db.List(context.Background(), store.TxFilter{States: []store.TxState{store.Failed}})
+	r.must(err)
+	if len(failed) != 2 {
+		t.Errorf("%d of the two unsigned transactions failed", len(failed))
+	}
+	for _, row := range failed {
+		if !strings.HasPrefix(row.Clearance, store.SpentMark) {
+			t.Errorf("limits may give back what %s had reserved, which is mined: %q", row.ID, row.Clearance)
+		}
 	}
 	next, err := r.send(transfer(0, 5))
 	r.must(err)

@@ -36,7 +36,7 @@ func (f *fleet) guestOf() (holder, guest *replica) {
 // itemFor is a request as another replica would hand it over.
 func (f *fleet) itemFor(r *replica, args tx.Args) (*sender, Handover) {
 	f.t.Helper()
-	s, sub, err := r.w.prepare(context.Background(), caller, args)
+	s, sub, err := r.w.prepare(context.Background(), caller, store.NewID(), [32]byte{}, SendRequest{Args: args})
 	f.must(err)
 	return s, Handover{Row: sub.row, Intent: sub.intent, Wait: 10 * time.Second}
 }
@@ -71,7 +71,7 @@ func TestLostHandOverIsNeverRefusedForGood(t *testing.T) {
 	f := newFleet(t, 2, true, nodetest.Options{Interval: 20 * time.Millisecond}, fast())
 	_, guest := f.guestOf()
 	for _, elsewhere := range []bool{true, false} {
-		s, sub, err := guest.w.prepare(context.Background(), caller, transfer(0, 3))
+		s, sub, err := guest.w.prepare(context.Background(), caller, store.NewID(), [32]byte{}, SendRequest{Args: transfer(0, 3)})
 		f.must(err)
 		sub.s, sub.tries, sub.elsewhere = s, maxTries, elsewhere
 		f.must(s.offer(func() {

@@ -37,6 +37,7 @@ func (s *sender) round(ctx context.Context) error {
 	if s.broken != nil {
 		return s.broken
 	}
+	s.setAside()
 	s.closeHoles()
 	s.assign()
 	s.commit(ctx)
@@ -93,7 +94,7 @@ func (s *sender) commit(ctx context.Context) {
 	done := make(chan error, 1)
 	s.batch, s.writing = b, done
 	fence := s.fence
-	s.m.wg.Go(func() {
+	s.work(func() {
 		done <- s.m.db.WriteFenced(context.WithoutCancel(ctx), fence, func(w *store.Writer) error {
 			for _, write := range b.writes {
 				if err := write(w); err != nil {

@@ -55,6 +55,12 @@ func (s *sender) pump() {
 		if !e.sendable() {
 			break
 		}
+		if s.frozen(e) != nil {
+			if e.left && len(e.attempts) > 1 && len(batch) == 0 {
+				continue // what it is to replace has the nonce
+			}
+			break
+		}
 		a := e.current()
 		blob := tx.IsBlob(e.utx)
 		if len(batch) > 0 && (blob || size+len(a.row.Raw) > maxBatchBytes) || len(batch) == maxBatch {
@@ -72,21 +78,22 @@ func (s *sender) pump() {
 		a.left, a.entry.left = true, true
 		s.chain.watch(a.row.Hash, s)
 	}
-	s.sending = true
-	begun, generation := time.Now(), s.w.node.Generation()
+	places := s.placesOf(batch)
+	ctx, cancel := context.WithTimeout(s.w.ctx, sendTimeout)
+	s.sending, s.out, s.unsend = true, batch, cancel
+	begun, w, generation := time.Now(), s.w, s.w.node.Generation()
 	end := s.spanSend(batch)
-	s.m.wg.Go(func() {
+	s.work(func() {
 		// The bytes are stored: a caller who goes away does not stop them. The
 		// end of the process does, and they go out again at the next start.
-		ctx, cancel := context.WithTimeout(s.m.ctx, sendTimeout)
 		defer cancel()
 		faultpoint.At(faultpoint.Send)
-		errs := s.w.node.SendRaw(ctx, raws)
+		errs := s.sendRaw(ctx, w.node, places, raws)
 		end(errs)
 		faultpoint.At(faultpoint.Sent)
-		s.doubtImpossible(ctx, batch, errs)
+		doubtImpossible(ctx, w.node, batch, errs)
 		s.post(func() {
-			if s.w.node.Generation() != generation {
+			if s.w.node != w.node || w.node.Generation() != generation {
 				// The node that answered is not the one that serves us now: the bytes
 				// have left, and go to that one too.
 				for i := range errs {
@@ -108,22 +115,24 @@ const sendTimeout = 15 * time.Second
 // doubtImpossible takes back a node's word that bytes can never become valid
 // if the node turns out to serve another chain than ours just now: a URL that
 // is routed elsewhere for a moment must not fail a transaction.
-func (s *sender) doubtImpossible(ctx context.Context, batch []*attempt, errs []error) {
+func doubtImpossible(ctx context.Context, n *node.Client, batch []*attempt, errs []error) {
 	for i, a := range batch {
 		if node.Classify(errs[i], a.row.Hash) != node.Impossible {
 			continue
 		}
-		if err := s.w.node.VerifyChain(ctx); err != nil {
+		if err := n.VerifyChain(ctx); err != nil {
 			errs[i] = err
 		}
 	}
 }
 
+func (s *sender) sendEnded() { s.sending, s.out, s.unsend = false, nil, nil }
+
 // sent takes the node's answers to a batch. What the node said proves little:
 // only the closed list of node.Impossible proves that bytes can never become
 // valid (TXMGR.md no. 15).
 func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
-	s.sending = false
+	s.sendEnded()
 	trouble := false
 	for i, a := range batch {
 		e := a.entry
@@ -138,6 +147,7 @@ func (s *sender) sent(batch []*attempt, errs []error, begun time.Time) {
 		a.shown = a.shown || verdict == node.Accepted || verdict == node.Known || verdict == node.Unknown
 		switch verdict {
 		case node.Accepted, node.Known:
+			e.delivered(a, verdict)
 			s.taken(e, begun)
 			s.shownBy(e, verdict == node.Known)
 			continue
@@ -193,7 +203,7 @@ func (s *sender) impossible(a *attempt, err error) {
 	s.log.Warn("node proved a transaction impossible", "tx", e.row.ID, "nonce", a.row.Nonce, "err", err)
 	e.attempts = e.attempts[:len(e.attempts)-1]
 	delete(s.byHash, a.row.Hash)
-	s.chain.unwatch(a.row.Hash)
+	s.chain.unwatch(a.row.Hash, s)
 	id := a.row.ID
 	s.plan(func(w *store.Writer) error {
 		return w.ExpectOutcome(id, []store.AttemptOutcome{store.Open}, store.Impossible)
@@ -267,7 +277,7 @@ func (s *sender) wantAccount() {
 // refuseWaiting answers callers whose request needs the node before anything
 // is stored, when the node does not answer.
 func (s *sender) refuseWaiting(err error) {
-	if s.m.ctx.Err() != nil {
+	if s.ctx.Err() != nil {
 		return // it is not the node that failed
 	}
 	kept := s.subs[:0]

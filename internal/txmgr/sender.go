@@ -35,9 +35,14 @@ type sender struct {
 	id         string
 	addr       common.Address
 	membership string  // the only one whose wallets may use it
-	w          *Wallet // through whose node it sends
-	chain      *chain
+	w          *Wallet // through whose node it sends; its goroutine changes it, under Manager.mu
+	chain      *chain  // likewise
 	log        *slog.Logger
+
+	ctx   context.Context // ends with the manager, or when no wallet serves the sender
+	halt  context.CancelCauseFunc
+	tasks sync.WaitGroup // what runs beside the goroutine
+	done  chan struct{}  // closed when all of it has ended
 
 	mu     sync.Mutex
 	inbox  []func()
@@ -86,6 +91,8 @@ type sender struct {
 	looking   bool                        // receipts are being asked for by hash
 	presence  presence                    // what the node's pending count is worth
 	sending   bool                        // a batch is on its way to the node
+	out       []*attempt                  // which it is
+	unsend    context.CancelFunc          // calls it back
 	refill    bool                        // another node serves the chain: it may lack what is mined
 	retry     time.Time                   // nothing is sent before this
 	backoff   time.Duration
@@ -101,6 +108,7 @@ type sender struct {
 	endGuesting context.CancelFunc
 	unoffered   []*submission // to be stored as offered, one after the other: their order is that of their nonces
 	offering    bool          // one of them is being stored
+	rowed       bool          // requests of ours may wait in rows that nobody has taken up
 	handing     *submission   // the first of those that are on their way to the holder, their order not yet certain
 	polling     bool          // outcomes are being read
 	taking      bool          // offered rows are being read
@@ -133,6 +141,9 @@ type entry struct {
 	held      bool      // it is in sender.heldAt
 	weighed   bool      // it is in sender.reserved, and in blobs or plain
 	reason    error     // why the backend or node has not taken it so far
+	asked     bool      // a backend may have been asked to sign it
+	kept      bool      // signed, and held back by a freeze: it does not expire any more
+	resumed   bool      // read from its row after it may have been sent
 
 	trace             trace.SpanContext // zero if it is not traced
 	signedAt, minedAt time.Time         // if it is traced
@@ -142,7 +153,9 @@ type entry struct {
 type attempt struct {
 	row    store.Attempt
 	entry  *entry
-	stored bool // its bytes are committed, and may leave
+	stored bool          // its bytes are committed, and may leave
+	waits  bool          // it is to be signed when it is not frozen any more
+	took   time.Duration // from asking for its signature to the answer
 	left   bool
 	// shown says that some node may have these very bytes: it took them, or
 	// its answer was lost. What a node later says
@@ -198,7 +211,9 @@ func newSender(m *Manager, w *Wallet, row store.Sender) *sender {
 		wake:    make(chan struct{}, 1),
 		waiters: map[string][]*submission{},
 		offers:  map[*submission]struct{}{},
+		done:    make(chan struct{}),
 	}
+	s.ctx, s.halt = context.WithCancelCause(m.ctx)
 	s.free.Store(-1)
 	s.forget()
 	return s
@@ -211,7 +226,7 @@ func (s *sender) forget() {
 		cancel()
 	}
 	for hash := range s.byHash {
-		s.chain.unwatch(hash)
+		s.chain.unwatch(hash, s)
 	}
 	s.chain.attend(s, false, false)
 	s.loadedOK, s.taking, s.pricing, s.broken = false, false, false, nil
@@ -247,13 +262,21 @@ func (s *sender) then(effect func()) { s.effects = append(s.effects, effect) }
 
 func (s *sender) event(kind string) { s.m.obs.Event(s.w.name, kind) }
 
-// run is the sender's goroutine. It ends with the manager, or if the address
-// turns out not to be this wallet's to use.
+// run is the sender's goroutine. It ends with the manager, when no wallet serves
+// the sender any more, or if the address turns out not to be this wallet's to use.
 func (s *sender) run() {
-	ctx := s.m.ctx
-	var end error = errStopping
+	defer close(s.done)
+	defer s.tasks.Wait()
+	ctx := s.ctx
+	var end error
 	for wait := 100 * time.Millisecond; ctx.Err() == nil; {
-		err := s.load(ctx)
+		if s.w.ctx.Err() != nil && !s.turn() {
+			break
+		}
+		err := s.load(s.w.ctx)
+		if err != nil && s.w.ctx.Err() != nil {
+			continue
+		}
 		var unclaimed *unclaimedError
 		if errors.As(err, &unclaimed) {
 			end = unclaimed.err
@@ -286,6 +309,9 @@ func (s *sender) run() {
 		case errors.Is(err, errFirstCount):
 			s.free.Store(-1)
 			s.forget()
+		case errors.Is(err, errTurned):
+			s.free.Store(-1)
+			s.forget()
 		case errors.Is(err, store.ErrLeaseLost):
 			s.log.Warn("another replica has taken the nonce lease, or it was not renewed in time", "err", err)
 			s.free.Store(-1)
@@ -296,6 +322,9 @@ func (s *sender) run() {
 			s.forget()
 			s.pause(ctx, wait)
 		}
+	}
+	if end == nil {
+		end = s.over()
 	}
 	s.m.drop(s)
 	s.part()
@@ -311,6 +340,10 @@ func (s *sender) run() {
 	for id := range s.waiters {
 		s.answer(id, common.Hash{}, &PendingError{TxID: id})
 	}
+	s.halt(end)
+	if s.m.ctx.Err() == nil {
+		s.release() // where the manager ends it gives all leases back together
+	}
 }
 
 // pause waits before the next try to load; a new request ends it at once.
@@ -325,7 +358,7 @@ func (s *sender) pause(ctx context.Context, d time.Duration) {
 			return
 		case <-s.wake:
 			s.drainInbox()
-			if len(s.subs) > 0 {
+			if len(s.subs) > 0 || s.w.ctx.Err() != nil {
 				return
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 	"github.com/hsmsigner/hsmsigner/internal/wallet"
@@ -26,19 +27,34 @@ func (s *sender) sign(a *attempt, unsigned *types.Transaction) {
 	if a != e.current() {
 		return // moved away from in the same round
 	}
+	if s.frozen(e) != nil {
+		a.waits = true // until thaw
+		return
+	}
 	until := e.row.Expires
 	if a.row.Kind != store.FirstAttempt {
 		until = time.Now().Add(repairTimeout) // the transaction itself may be long past its time
 	}
-	ctx, cancel := context.WithDeadline(s.m.ctx, until)
+	ctx, cancel := context.WithDeadline(s.ctx, until)
 	s.signings[a] = cancel
-	principal, intent, action, w := e.principal, e.row.Intent, e.action, e.w
+	w, accepted := e.w, wallet.Accepted{
+		ID: e.row.ID, Wallet: e.row.Wallet, Intent: e.row.Intent, Principal: e.principal, Action: e.action, Address: s.addr, Unsigned: unsigned,
+		Clearance: e.row.Clearance,
+	}
+	if a.row.Kind == store.FirstAttempt {
+		accepted.FeeCeiling = e.row.FeeCeiling // higher fees are judged as what they are
+	}
+	asked := time.Now()
+	if a.row.Kind == store.FirstAttempt {
+		e.row.Timing = store.Timing{Asked: e.reached(asked)}
+	}
 	end := e.spanSign(a.row.Kind)
-	s.m.wg.Go(func() {
+	s.work(func() {
 		defer cancel()
-		signed, outcome, err := w.keys.SignAccepted(ctx, principal, intent, action, s.addr, unsigned)
+		signed, outcome, err := w.keys.SignAccepted(ctx, &accepted)
+		a.took = time.Since(asked)
 		end(err)
-		if s.offer(func() { s.signed(a, signed, outcome, err) }) != nil {
+		if s.offer(func() { s.signed(a, signed, outcome, accepted.Clearance, err) }) != nil {
 			s.keep(outcome)
 		}
 	})
@@ -47,7 +63,7 @@ func (s *sender) sign(a *attempt, unsigned *types.Transaction) {
 // record has the outcome of a signature written with this round or, if that is
 // not committed, by itself: what was signed is on record even if it is dropped.
 func (s *sender) record(outcome audit.Outcome) {
-	alone := func() { s.m.wg.Go(func() { s.keep(outcome) }) }
+	alone := func() { s.work(func() { s.keep(outcome) }) }
 	if !s.loadedOK {
 		alone()
 		return
@@ -81,13 +97,15 @@ const repairTimeout = time.Minute
 // signed takes the wallet's answer. The bytes are stored by compare-and-set
 // on the attempt, so a signature that comes after its attempt was voided can
 // never be stored, and never be sent (TXMGR.md no. 11).
-func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Outcome, err error) {
+func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Outcome, clearance string, err error) {
 	s.record(outcome)
+	a.entry.asked = a.entry.asked || outcome.Digest != (common.Hash{})
 	if _, ours := s.signings[a]; !ours {
 		return // of before a reload; the rows have another attempt by now
 	}
 	delete(s.signings, a)
 	e := a.entry
+	s.cleared(e, clearance)
 	if a != e.current() || e.row.State == store.Failed {
 		return // void: the outcome is on record, the signature is dropped
 	}
@@ -105,9 +123,12 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 	}
 	a.row.Raw, a.row.Hash = raw, signed.Hash()
 	e.stamp(&e.signedAt)
+	if a.row.Kind == store.FirstAttempt {
+		e.row.Timing.Signed = e.row.Timing.Asked + a.took
+	}
 	e.row.State, e.row.Hash = store.Signed, e.hash()
 	s.byHash[a.row.Hash] = a
-	row, id, hash, from := a.row, e.row.ID, e.row.Hash, rowStates(store.Signed)
+	row, id, hash, timing, from := a.row, e.row.ID, e.row.Hash, e.row.Timing, rowStates(store.Signed)
 	if !e.left {
 		from = []store.TxState{store.Assigned}
 	}
@@ -115,7 +136,7 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 		if err := w.ExpectSigned(row.ID, row.Tx, row.Nonce, row.Digest, row.Epoch, row.Raw, row.Hash); err != nil {
 			return err
 		}
-		return w.ExpectTx(id, from, store.TxUpdate{State: store.Signed, Hash: &hash})
+		return w.ExpectTx(id, from, store.TxUpdate{State: store.Signed, Hash: &hash, Timing: &timing})
 	})
 	e.noted = false
 	s.then(func() {
@@ -132,8 +153,13 @@ func (s *sender) signed(a *attempt, signed *types.Transaction, outcome audit.Out
 // withdrawn, since the transaction it stood beside goes on.
 func (s *sender) notSigned(a *attempt, err error) {
 	e := a.entry
-	if s.m.ctx.Err() != nil {
-		return // the process ends: whoever takes over signs it
+	if s.ctx.Err() != nil {
+		return // the sender ends: whoever takes over signs it
+	}
+	var frozen *freeze.FrozenError
+	if errors.As(err, &frozen) {
+		a.waits = true // until thaw
+		return
 	}
 	if a.row.Kind != store.FirstAttempt {
 		s.log.Warn("a replacement could not be signed", "tx", e.row.ID, "err", err)
@@ -177,7 +203,7 @@ func (s *sender) void(e *entry) {
 	}
 	if a.row.Raw != nil {
 		delete(s.byHash, a.row.Hash)
-		s.chain.unwatch(a.row.Hash)
+		s.chain.unwatch(a.row.Hash, s)
 	}
 	id := a.row.ID
 	s.plan(func(w *store.Writer) error {
@@ -189,6 +215,8 @@ func (s *sender) void(e *entry) {
 // why, and closes the hole that its nonce leaves.
 func (s *sender) fail(e *entry, reason error) {
 	for e.current() != nil {
+		_, asking := s.signings[e.current()]
+		e.asked = e.asked || asking
 		s.void(e)
 	}
 	s.discard(e, reason)
@@ -206,6 +234,7 @@ func (s *sender) discard(e *entry, reason error) {
 	})
 	delete(s.byTx, id)
 	s.tell(e)
+	s.unasked(e)
 	s.then(func() {
 		e.spanFailed("fail", reason)
 		s.answer(id, common.Hash{}, reason)
@@ -226,7 +255,11 @@ func errExpired() error { return errors.New("expired before it could be sent") }
 // tick expires what waited too long unsent and retries what may be retried.
 func (s *sender) tick() {
 	now := time.Now()
-	expired := func(e *entry) bool { return !e.left && now.After(e.row.Expires) }
+	expired := func(e *entry) bool {
+		// What is signed and stored is not lost by a freeze.
+		e.kept = e.kept || !e.left && e.sendable() && s.frozen(e) != nil
+		return !e.left && !e.kept && now.After(e.row.Expires)
+	}
 	var gone []*entry
 	for _, e := range s.byTx {
 		if expired(e) && !e.row.State.Final() && e.row.State != store.Superseded && e.row.State != store.Mined {
@@ -237,15 +270,10 @@ func (s *sender) tick() {
 	for _, e := range gone {
 		s.fail(e, errExpired())
 	}
+	s.thaw()
 	s.note(now)
 	s.care(now)
 	if len(s.subs)+len(s.queue) > 0 && !s.fresh() {
 		s.wantAccount()
-	}
-}
-
-func (s *sender) unqueue(e *entry) {
-	if i := slices.Index(s.queue, e); i >= 0 {
-		s.queue = slices.Delete(s.queue, i, i+1)
 	}
 }

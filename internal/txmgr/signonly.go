@@ -16,6 +16,11 @@ import (
 // eth_signTransaction. Like geth it requires nonce, gas and fees, since
 // filling them would promise what is not kept (TXMGR.md no. 9).
 func (w *Wallet) SignTransaction(ctx context.Context, p auth.Principal, args tx.Args) (*types.Transaction, error) {
+	ctx, leave, err := w.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if err := w.usable(args.From); err != nil {
 		return nil, err
 	}
@@ -38,7 +43,7 @@ func (w *Wallet) SignTransaction(ctx context.Context, p auth.Principal, args tx.
 		return nil, err
 	}
 	for _, authority := range tx.Authorities(unsigned) {
-		if w.m.owns(authority) {
+		if w.Owns(authority) {
 			return nil, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("authorizationList: an authorisation is signed by %s, an account of this signer", authority)}
 		}
 	}

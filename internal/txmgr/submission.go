@@ -17,6 +17,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
 )
 
@@ -34,6 +35,7 @@ type submission struct {
 	s         *sender
 	result    chan result       // one answer, buffered
 	where     atomic.Int32      // outside, taken or withdrawn
+	kept      atomic.Bool       // its row may be stored
 	stored    func()            // called once the row is committed; may be nil
 	trace     trace.SpanContext // of the transaction; zero if it is not traced
 	arrived   time.Time         // at the sender, if it is traced
@@ -94,9 +96,10 @@ func (sub *submission) await() (common.Hash, error) {
 	case r := <-sub.result:
 		return r.hash, r.err
 	case <-t.C:
+		// If the sender has ended it has answered.
+		sub.s.post(func() { sub.s.deadline(sub) })
+	case <-sub.w.ctx.Done(): // the sender knows, and answers
 	}
-	// If the sender has ended it has answered.
-	sub.s.post(func() { sub.s.deadline(sub) })
 	t.Reset(lateAnswer)
 	select {
 	case r := <-sub.result:
@@ -107,6 +110,15 @@ func (sub *submission) await() (common.Hash, error) {
 		return common.Hash{}, &BusyError{Reason: "the account's transactions wait for the node or the key backend; nothing was stored", RetryAfter: time.Second}
 	}
 	return common.Hash{}, &PendingError{TxID: sub.row.ID}
+}
+
+// unused tells the policy, once the request has ended with err, that nothing of
+// it was stored and no backend was asked, if that is certain.
+func (sub *submission) unused(err error) {
+	var pending *PendingError
+	if err != nil && !sub.kept.Load() && !errors.As(err, &pending) {
+		sub.w.keys.Settle(sub.row.ID, sub.row.Clearance, policy.Unused)
+	}
 }
 
 // submit hands a request over. An error means that it was not taken.
@@ -120,8 +132,12 @@ func (s *sender) submit(sub *submission) error {
 	sub.s = s
 	sub.row.Sender = s.id
 	return s.offer(func() {
-		if s.leaving {
+		switch {
+		case s.leaving:
 			sub.finish(common.Hash{}, errStopping)
+			return
+		case sub.w.ctx.Err() != nil:
+			sub.finish(common.Hash{}, sub.w.over())
 			return
 		}
 		if len(s.queue)+len(s.subs)+len(s.offers) >= s.w.set.QueueLimit {
@@ -134,8 +150,8 @@ func (s *sender) submit(sub *submission) error {
 }
 
 // join waits for the outcome of a transaction that another request brought.
-func (s *sender) join(id string, deadline time.Time) (common.Hash, error) {
-	sub := &submission{w: s.w, s: s, deadline: deadline, result: make(chan result, 2)}
+func (s *sender) join(w *Wallet, id string, deadline time.Time) (common.Hash, error) {
+	sub := &submission{w: w, s: s, deadline: deadline, result: make(chan result, 2)}
 	sub.row.ID = id
 	if s.offer(func() {
 		s.await(sub)
@@ -165,7 +181,7 @@ func (s *sender) await(sub *submission) {
 // finalOutcome reads the outcome of a transaction that is not in memory. It may
 // have been offered by another replica and not be taken up yet.
 func (s *sender) finalOutcome(id string) (r result, offered bool) {
-	t, err := s.m.db.Tx(context.WithoutCancel(s.m.ctx), id)
+	t, err := s.m.db.Tx(context.WithoutCancel(s.ctx), id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return result{err: err}, false
@@ -214,6 +230,10 @@ func (s *sender) deadline(sub *submission) {
 		if s.parked != "" {
 			reason = "account " + s.addr.Hex() + " is parked: " + s.parked + "; nothing was stored"
 		}
+		if given := sub.w.keys.Frozen(s.addr); given != nil {
+			sub.finish(common.Hash{}, given)
+			return
+		}
 		sub.finish(common.Hash{}, &BusyError{Reason: reason, RetryAfter: time.Second})
 		return
 	}
@@ -222,7 +242,11 @@ func (s *sender) deadline(sub *submission) {
 	switch {
 	case e == nil && offer != nil && s.loadedOK && len(s.waiters[sub.row.ID]) <= 1:
 		s.subs = slices.DeleteFunc(s.subs, func(other *submission) bool { return other == offer })
-		s.refuse(offer, &RefusedError{Code: codeRefused, Msg: "given up unsent: the account's transactions wait for the node"})
+		given := offer.w.frozenGivenUp(s.addr)
+		if given == nil {
+			given = &RefusedError{Code: codeRefused, Msg: "given up unsent: the account's transactions wait for the node"}
+		}
+		s.refuse(offer, given)
 	case e == nil && s.writing != nil && !sub.late:
 		// It has just ended, and its answer comes with a commit.
 		sub.late = true
@@ -249,6 +273,9 @@ func (s *sender) deadline(sub *submission) {
 // no -32005: that would promise that nothing is stored, and a client that sent
 // the same idempotency key again would only get this outcome again.
 func (s *sender) givenUp(e *entry) error {
+	if err := s.frozen(e); err != nil {
+		return givenUpFrozen(err)
+	}
 	switch {
 	case e.row.State == store.Held:
 		return &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is ahead of its turn: the next is %d, and it did not come up in time", e.nonce(), s.lowestFree())}
@@ -293,6 +320,12 @@ func (s *sender) readmit(ctx context.Context) error {
 					repeats = append(repeats, sub)
 					continue
 				}
+				if gone, err := s.approvalGone(ctx, sub); err != nil {
+					return err
+				} else if gone {
+					delete(s.waiters, id)
+					continue
+				}
 				again = append(again, sub)
 			}
 		case err != nil:
@@ -328,8 +361,33 @@ func (s *sender) keyTaken(ctx context.Context, sub *submission) (taken bool, err
 	if sub.row.IdempotencyKey == "" {
 		return false, nil
 	}
-	_, taken, err = s.m.db.Idempotent(ctx, sub.w.name, sub.principal.Name, sub.row.IdempotencyKey)
+	_, taken, err = s.m.db.Idempotent(ctx, sub.row.Wallet, sub.principal.Name, sub.row.IdempotencyKey)
 	return taken, err
+}
+
+// approvalGone answers a request whose approval has ended before its row was
+// stored, which it therefore never is.
+func (s *sender) approvalGone(ctx context.Context, sub *submission) (gone bool, err error) {
+	if sub.row.Uses == "" {
+		return false, nil
+	}
+	if gone, err = s.m.db.ApprovalGone(ctx, sub.row.Uses); gone && err == nil {
+		sub.kept.Store(false)
+		sub.finish(common.Hash{}, errApprovalGone())
+	}
+	return gone, err
+}
+
+func errApprovalGone() error {
+	return &BusyError{Reason: "the request for approval was decided, used or ended at the same time; nothing was stored", RetryAfter: time.Second}
+}
+
+// yields gives back what a request has reserved whose idempotency key is another
+// row's: it can never be stored itself.
+func (sub *submission) yields(to store.IdempotentRow) {
+	if to.TxID != sub.row.ID {
+		sub.w.keys.Settle(sub.row.ID, sub.row.Clearance, policy.Unused)
+	}
 }
 
 // drain is somebody who waits until every transaction that came before has
@@ -381,10 +439,12 @@ const noSeq = ^uint64(0)
 func (s *sender) oldestUnsent() uint64 {
 	oldest := noSeq
 	for _, e := range s.queue {
-		oldest = min(oldest, e.seq)
+		if s.frozen(e) == nil { // else nobody knows when
+			oldest = min(oldest, e.seq)
+		}
 	}
 	for _, e := range s.slots {
-		if !e.acked && e.row.State != store.Held {
+		if !e.acked && e.row.State != store.Held && s.frozen(e) == nil {
 			oldest = min(oldest, e.seq)
 		}
 	}

@@ -47,10 +47,12 @@ func (s *sender) includes(r *node.Receipt) {
 	faultpoint.At(faultpoint.Receipt)
 	winner := a.row.Hash
 	cancelled := a.row.Kind == store.CancelAttempt
-	e.row.State, e.row.Hash, e.row.Block, e.row.BlockHash, e.row.Succeeded = store.Mined, winner, r.BlockNumber, r.BlockHash, r.Status == 1
+	e.row.State, e.row.Hash, e.row.Block, e.row.BlockHash = store.Mined, winner, r.BlockNumber, r.BlockHash
+	e.row.Succeeded = r.Status == 1 && !cancelled // what was asked for has not succeeded by its cancellation
 	e.acked, e.left = true, true
 	s.mined[e] = struct{}{}
 	e.stamp(&e.minedAt)
+	e.row.Timing.Mined = e.reached(time.Now())
 	id, row := e.row.ID, e.row
 	// If it was superseded, it has its nonce back: it won.
 	if n := e.nonce(); n >= s.base {
@@ -58,7 +60,7 @@ func (s *sender) includes(r *node.Receipt) {
 	}
 	s.plan(func(w *store.Writer) error {
 		return w.ExpectTx(id, []store.TxState{store.Held, store.Signed, store.Sent, store.Superseded, store.Mined}, store.TxUpdate{
-			State: store.Mined, Hash: &row.Hash, Block: &row.Block, BlockHash: &row.BlockHash, Succeeded: &row.Succeeded,
+			State: store.Mined, Hash: &row.Hash, Block: &row.Block, BlockHash: &row.BlockHash, Succeeded: &row.Succeeded, Timing: &row.Timing,
 		})
 	})
 	if !cancelled {
@@ -158,6 +160,9 @@ func (s *sender) finish(e *entry) {
 	})
 	delete(s.byTx, id)
 	hash := e.hash()
+	if state == store.Failed {
+		s.unused(e) // the cancel was mined at its nonce
+	}
 	s.then(func() {
 		if state == store.Failed {
 			s.answer(id, common.Hash{}, ParseFailure(text))
@@ -189,6 +194,7 @@ func (s *sender) lost(e *entry, state store.TxState) {
 		return w.ExpectTx(id, from, store.TxUpdate{State: state, Error: &text, Hash: &hash})
 	})
 	delete(s.byTx, id)
+	s.unused(e)
 	s.then(func() {
 		e.spanFailed("lost", reason)
 		s.answer(id, common.Hash{}, reason)
@@ -205,7 +211,7 @@ func (s *sender) outcome(a *attempt, won, only bool) {
 	}
 	if a.row.Raw != nil {
 		delete(s.byHash, a.row.Hash)
-		s.chain.unwatch(a.row.Hash)
+		s.chain.unwatch(a.row.Hash, s)
 	}
 	if won && only {
 		return
@@ -361,13 +367,13 @@ func (s *sender) lookUp(latest uint64) {
 		return
 	}
 	s.looking = true
-	confirmations, head, forks := s.w.set.Confirmations, s.chain.current(), s.forks
-	s.m.wg.Go(func() {
-		receipts, err := s.w.node.Receipts(s.m.ctx, hashes)
+	w, head, forks := s.w, s.chain.current(), s.forks
+	s.work(func() {
+		receipts, err := w.node.Receipts(w.ctx, hashes)
 		// TXMGR.md no. 14: the same node's count, deep enough, is the proof.
-		deep := uint64(0)
+		deep, confirmations := uint64(0), w.set.Confirmations
 		if err == nil && head.Number >= confirmations {
-			deep, err = s.w.node.NonceAt(s.m.ctx, s.addr, fmt.Sprintf("0x%x", head.Number-confirmations))
+			deep, err = w.node.NonceAt(w.ctx, s.addr, fmt.Sprintf("0x%x", head.Number-confirmations))
 			if err != nil {
 				deep, err = 0, nil
 			}
@@ -455,4 +461,5 @@ func (s *sender) requeue(e *entry) {
 		return w.ExpectTx(id, from, store.TxUpdate{State: store.Queued, SetNonce: true, Hash: &none})
 	})
 	e.row.State, e.row.Nonce, e.row.Hash = store.Queued, nil, none
+	e.kept = false
 }

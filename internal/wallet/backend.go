@@ -35,7 +35,9 @@ type call func(ctx context.Context) (key.Signature, error)
 // all callers as long as the backend wants; whoever has to ask again keeps his
 // place in its queue. While the breaker is open a patient caller waits until his
 // deadline, others are refused at once.
-func (w *Wallet) askBackend(ctx context.Context, patient bool, ask call) (sig key.Signature, asked bool, err error) {
+//
+// What is frozen while it waits is not asked for: a [*freeze.FrozenError].
+func (w *Wallet) askBackend(ctx context.Context, j job, ask call) (sig key.Signature, asked bool, err error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callsWithoutDeadline*w.cfg.SignTimeout)
@@ -47,10 +49,15 @@ func (w *Wallet) askBackend(ctx context.Context, patient bool, ask call) (sig ke
 	backoff := firstBackoff
 	var last error // what the backend said when it was asked
 	for {
-		if err := w.admit(ctx, came, asked, patient); err != nil {
+		if err := w.admit(ctx, came, asked, j.patient); err != nil {
 			if last != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrClosed) {
 				err = last // this says more than "timeout" would
 			}
+			return key.Signature{}, asked, err
+		}
+		if err := w.Frozen(j.address); err != nil {
+			<-w.slots
+			w.quota.GiveBack()
 			return key.Signature{}, asked, err
 		}
 		asked = true

@@ -53,7 +53,7 @@ func accepted(t *testing.T, w *Wallet, v *vault, deadline time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	_, _, err := w.SignAccepted(ctx, alice, "intent", audit.SendTransaction, v.address("key-0"), transfer(1))
+	_, _, err := w.SignAccepted(ctx, acceptedTx(alice, "intent", audit.SendTransaction, v.address("key-0"), transfer(1)))
 	return err
 }
 

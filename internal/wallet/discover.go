@@ -27,30 +27,28 @@ const (
 	maxPages     = 100_000 // a backend that never ends its list is broken
 )
 
-// discover lists the backend's keys, merges them with what was known,
-// publishes and stores the result.
-func (w *Wallet) discover(ctx context.Context) (report Report, err error) {
-	w.going.begin()
-	stop := w.report()
-	defer func() {
-		stop()
-		w.going.end(err)
-	}()
-	found, problems, err := w.list(ctx)
-	if err != nil {
-		w.cfg.Observer.BackendUp(w.cfg.Name, false)
-		return Report{}, fmt.Errorf("wallet %s: list keys: %w", w.cfg.Name, err)
+// take makes what was found the wallet's accounts, publishes and stores them.
+// sparing leaves out to store that nothing has changed but the time, until that is
+// an hour old: many wallets may share a backend.
+func (w *Wallet) take(ctx context.Context, found *listing, sparing bool) (Report, error) {
+	w.taking.Lock()
+	defer w.taking.Unlock()
+	if w.life.Err() != nil {
+		return Report{}, ErrClosed
 	}
 	if !w.breaker.isOpen() { // a backend may list keys and sign nothing
 		w.cfg.Observer.BackendUp(w.cfg.Name, true)
 	}
-	accounts, report := w.merge(found, problems)
+	chosen, problems := w.choose(found)
+	accounts, report := w.merge(chosen, problems)
 	report.Problems = problems
 	w.publish(newSnapshot(accounts))
 	w.logNew(problems)
 	w.problems.Store(&problems)
 	w.ready.Store(true)
-
+	if sparing && w.stored.says(accounts) && found.at.Sub(w.stored.at) < storeSeenAfter {
+		return report, nil
+	}
 	rows := make([]store.Account, len(accounts))
 	for i, a := range accounts {
 		rows[i] = toRow(w.cfg.Name, a)
@@ -58,8 +56,63 @@ func (w *Wallet) discover(ctx context.Context) (report Report, err error) {
 	if err := w.cfg.Snapshots.SaveAccounts(ctx, w.cfg.Name, rows); err != nil {
 		return report, fmt.Errorf("wallet %s: store accounts: %w", w.cfg.Name, err)
 	}
+	w.stored = stored{accounts, found.at}
 	w.logDone(report)
 	return report, nil
+}
+
+// missed is told that the keys could not be listed.
+func (w *Wallet) missed(err error) error {
+	w.cfg.Observer.BackendUp(w.cfg.Name, false)
+	return fmt.Errorf("wallet %s: list keys: %w", w.cfg.Name, err)
+}
+
+// choose picks the keys that the wallet's filters let through.
+func (w *Wallet) choose(l *listing) (map[common.Address]Account, []key.Problem) {
+	chosen := make(map[common.Address]Account, len(l.keys))
+	problems := l.problem()
+	for _, k := range l.keys {
+		if !w.cfg.selected(k.Name, k.Address, k.Tags) {
+			continue
+		}
+		if problem, bad := admit(chosen, k, l.at); bad {
+			problems = append(problems, problem)
+		}
+	}
+	return chosen, problems
+}
+
+// storeSeenAfter is how old the stored time may be at which an account was last
+// found, where that is all that has changed.
+const storeSeenAfter = time.Hour
+
+// stored is what the store holds of a wallet's accounts.
+type stored struct {
+	accounts []Account // by address
+	at       time.Time // of the discovery
+}
+
+// loaded is what of n stored accounts the filters let through. If that is not all
+// of them, they have to be stored again.
+func loaded(accounts []Account, n int) stored {
+	s := stored{accounts: accounts}
+	if len(accounts) < n {
+		return s
+	}
+	for _, a := range accounts {
+		if a.Seen.After(s.at) {
+			s.at = a.Seen
+		}
+	}
+	return s
+}
+
+// says reports whether the accounts are those that are stored, Seen aside.
+func (s stored) says(accounts []Account) bool {
+	return slices.EqualFunc(s.accounts, accounts, func(a, b Account) bool {
+		return a.Address == b.Address && a.Ref == b.Ref && a.Name == b.Name && a.Protection == b.Protection &&
+			a.State == b.State && a.Reason == b.Reason && maps.Equal(a.Tags, b.Tags)
+	})
 }
 
 // logDone says what a discovery came to, loudly if it took its time or changed
@@ -76,44 +129,35 @@ func (w *Wallet) logDone(r Report) {
 
 // list reads every page. A failure anywhere spoils the whole: half a list
 // would make the other half look vanished.
-func (w *Wallet) list(ctx context.Context) (map[common.Address]Account, []key.Problem, error) {
-	found := make(map[common.Address]Account)
-	var problems []key.Problem
+func (d *Discovery) list(ctx context.Context) (*listing, error) {
+	found := &listing{at: time.Now().UTC().Truncate(time.Microsecond)} // as the store keeps it
 	seen := make(map[string]bool)
-	now := time.Now().UTC().Truncate(time.Microsecond) // as the store keeps it
 	cursor := ""
 	for range maxPages {
-		page, err := w.page(ctx, cursor)
+		page, err := d.page(ctx, cursor)
 		if err != nil {
-			return nil, nil, backendError(err)
+			return nil, backendError(err)
 		}
-		problems = append(problems, page.Problems...)
-		for _, k := range page.Keys {
-			if !w.cfg.selected(k.Name, k.Address, k.Tags) {
-				continue
-			}
-			if problem, bad := admit(found, k, now); bad {
-				problems = append(problems, problem)
-			}
-		}
+		found.keys = append(found.keys, page.Keys...)
+		found.problems = append(found.problems, page.Problems...)
 		if page.Next == "" {
-			return found, problems, nil
+			return found, nil
 		}
 		if seen[page.Next] {
-			return nil, nil, backendError(fmt.Errorf("the cursor of page %d came twice: %w", len(seen)+1, key.ErrBadResponse))
+			return nil, backendError(fmt.Errorf("the cursor of page %d came twice: %w", len(seen)+1, key.ErrBadResponse))
 		}
 		seen[page.Next] = true
 		cursor = page.Next
 	}
-	return nil, nil, backendError(fmt.Errorf("more than %d pages: %w", maxPages, key.ErrBadResponse))
+	return nil, backendError(fmt.Errorf("more than %d pages: %w", maxPages, key.ErrBadResponse))
 }
 
 // page reads one page, again if it fails for a reason that may pass by itself.
-func (w *Wallet) page(ctx context.Context, cursor string) (key.Page, error) {
+func (d *Discovery) page(ctx context.Context, cursor string) (key.Page, error) {
 	for try := 1; ; try++ {
-		page, err := w.readPage(ctx, cursor)
+		page, err := d.readPage(ctx, cursor)
 		if err == nil {
-			w.going.read(page)
+			d.going.read(page)
 			return page, nil
 		}
 		if cursor == "" || try == pageTries || !key.Transient(err) {
@@ -124,18 +168,18 @@ func (w *Wallet) page(ctx context.Context, cursor string) (key.Page, error) {
 		if errors.As(err, &throttled) {
 			pause = max(pause, min(throttled.RetryAfter, pagePatience))
 		}
-		w.cfg.Logger.Warn("a page of the account discovery failed, trying again", "err", err, "in", pause)
+		d.cfg.Logger.Warn("a page of the account discovery failed, trying again", "err", err, "in", pause)
 		if sleep(ctx, pause) != nil {
 			return page, err
 		}
 	}
 }
 
-func (w *Wallet) readPage(ctx context.Context, cursor string) (key.Page, error) {
+func (d *Discovery) readPage(ctx context.Context, cursor string) (key.Page, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ctx, watch := key.NewWatch(ctx)
-	w.going.reading(watch)
+	d.going.reading(watch)
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
@@ -149,7 +193,7 @@ func (w *Wallet) readPage(ctx context.Context, cursor string) (key.Page, error) 
 		cancel(errHung)
 	}()
 	page, err := guarded(ctx, func(ctx context.Context) (key.Page, error) {
-		return w.cfg.Backend.Keys(ctx, cursor)
+		return d.cfg.Backend.Keys(ctx, cursor)
 	})
 	if err != nil && errors.Is(context.Cause(ctx), errHung) {
 		return page, errHung

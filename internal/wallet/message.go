@@ -11,6 +11,7 @@ import (
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
+	"github.com/hsmsigner/hsmsigner/internal/document"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/secp"
 	"github.com/hsmsigner/hsmsigner/internal/tx"
@@ -19,14 +20,18 @@ import (
 // SignMessage signs msg with the EIP-191 prefix (personal_sign, eth_sign) and
 // returns r‖s‖v, 65 bytes, v 27 or 28. Intent and outcome are committed
 // before it returns. The prefix is what keeps a "message" of 32 bytes from
-// being the digest of a transaction.
+// being the digest of a transaction. A message that could be taken for the
+// manifest of a document is a [*RequestError]: that is what SignDocument signs.
 func (w *Wallet) SignMessage(ctx context.Context, p auth.Principal, addr common.Address, msg []byte) ([]byte, error) {
+	if document.Resembles(msg) {
+		return nil, &RequestError{"the message looks like what is signed for a document (" + document.Version + "): have the document signed"}
+	}
 	return w.signBytes(ctx, job{
 		principal: p, address: addr, action: audit.SignMessage,
 		digest:  tx.MessageHash(msg),
 		subject: crypto.Keccak256Hash(msg).Hex(),
 		request: &policy.Request{
-			Principal: p, Wallet: w.cfg.Name, Account: addr, Action: audit.SignMessage, Message: msg,
+			Principal: p, Account: addr, Action: audit.SignMessage, Message: msg,
 		},
 	})
 }
@@ -50,7 +55,7 @@ func (w *Wallet) SignTypedData(ctx context.Context, p auth.Principal, addr commo
 		digest:  digest,
 		subject: digest.Hex(),
 		request: &policy.Request{
-			Principal: p, Wallet: w.cfg.Name, Account: addr, Action: audit.SignTypedData, TypedData: &td.Data,
+			Principal: p, Account: addr, Action: audit.SignTypedData, TypedData: &td.Data,
 		},
 	})
 }

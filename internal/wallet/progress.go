@@ -28,14 +28,16 @@ type Progress struct {
 
 // Progress returns how far the discovery is that is under way, or what the last
 // one came to.
-func (w *Wallet) Progress() Progress {
-	w.going.mu.Lock()
-	defer w.going.mu.Unlock()
-	p := w.going.now
-	if w.going.watch != nil {
-		p.Calls = w.going.calls + w.going.watch.Turns()
+func (w *Wallet) Progress() Progress { return w.discovery.going.state() }
+
+func (p *progress) state() Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now
+	if p.watch != nil {
+		now.Calls = p.calls + p.watch.Turns()
 	}
-	return p
+	return now
 }
 
 // progress is kept by the one goroutine that discovers and read by others.
@@ -85,7 +87,7 @@ func (p *progress) end(err error) {
 }
 
 // report logs the progress of a discovery every few seconds until stop is called.
-func (w *Wallet) report() (stop func()) {
+func (d *Discovery) report() (stop func()) {
 	done := make(chan struct{})
 	gone := make(chan struct{})
 	go func() {
@@ -95,8 +97,8 @@ func (w *Wallet) report() (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				p := w.Progress()
-				w.cfg.Logger.Info("account discovery goes on", "keys", p.Keys, "pages", p.Pages,
+				p := d.going.state()
+				d.cfg.Logger.Info("account discovery goes on", "keys", p.Keys, "pages", p.Pages,
 					"problems", p.Problems, "calls", p.Calls, "since", time.Since(p.Started).Round(time.Second))
 			case <-done:
 				return

@@ -253,7 +253,7 @@ func offer(t *testing.T, w *Wallet, keys *vault, n int, over, deadline time.Dura
 			defer cancel()
 			started := time.Now()
 			addr := keys.address(fmt.Sprintf("key-%d", i%4))
-			_, _, err := w.SignAccepted(ctx, alice, "intent", audit.SendTransaction, addr, transfer(uint64(i)))
+			_, _, err := w.SignAccepted(ctx, acceptedTx(alice, "intent", audit.SendTransaction, addr, transfer(uint64(i))))
 			if err != nil && failed.Add(1) <= 3 {
 				t.Errorf("after %s: %v (%v)", time.Since(started), err, errors.Unwrap(err))
 			}

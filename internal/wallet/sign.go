@@ -14,6 +14,7 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/audit"
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/faultpoint"
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/secp"
@@ -37,6 +38,8 @@ type job struct {
 	exempt    string          // the verdict in place of the policy's, where request is nil
 	whole     *wholeTx        // what digest is of, for a backend that signs no digests; nil: it has to
 	patient   bool            // waits for a backend that is away, as long as the deadline allows
+	cameBy    string          // wallet by which it was accepted; empty: this one
+	kept      bool            // the caller stores what is signed, and looks what is frozen before it leaves
 	// seal makes and checks what will leave, and returns its hash (zero for a
 	// message). It runs before the outcome is recorded.
 	seal func(secp.Signature) (common.Hash, error)
@@ -62,6 +65,11 @@ func (w *Wallet) sign(ctx context.Context, j job) (audit.Outcome, error) {
 				result, err = "audit", written
 			}
 		}
+		if err == nil {
+			if err = w.Frozen(j.address); err != nil { // since the outcome was begun
+				result = label(err)
+			}
+		}
 	}
 	w.cfg.Observer.Signature(w.cfg.Name, result, time.Since(started))
 	return outcome, err
@@ -75,27 +83,19 @@ func (w *Wallet) signJob(ctx context.Context, j job) (audit.Outcome, error) {
 	if err != nil {
 		return outcome, err
 	}
-	verdict := j.exempt
-	if j.request != nil {
-		v, err := w.Judge(ctx, *j.request)
-		if err != nil {
-			var denied *policy.DeniedError
-			if j.intent == "" && errors.As(err, &denied) {
-				// The refusal goes on record before the caller hears of it.
-				if _, unrecorded := w.writeIntent(ctx, j, v.String()); unrecorded != nil {
-					err = unrecorded
-				}
-			}
-			return outcome, err
-		}
-		verdict = v.String()
+	if err := w.Frozen(j.address); err != nil {
+		return outcome, err
 	}
 	if j.intent == "" {
-		id, err := w.writeIntent(ctx, j, verdict)
+		settle, err := w.begin(ctx, j, &outcome)
 		if err != nil {
 			return outcome, err
 		}
-		outcome.Intent = id
+		defer func() { settle(outcome.Digest != (common.Hash{})) }()
+	} else if j.request != nil {
+		if err := w.judgeAgain(ctx, j); err != nil {
+			return outcome, err
+		}
 	}
 	faultpoint.At(faultpoint.Intent)
 	err = w.signDigest(ctx, account, j, &outcome)
@@ -104,12 +104,46 @@ func (w *Wallet) signJob(ctx context.Context, j job) (audit.Outcome, error) {
 	return outcome, err
 }
 
+// begin judges a job that nobody has judged before, and commits its intent. settle
+// is to be told whether the backend was asked.
+func (w *Wallet) begin(ctx context.Context, j job, outcome *audit.Outcome) (settle func(asked bool), err error) {
+	id, verdict, clearance := store.NewID(), j.exempt, ""
+	detail := ""
+	if j.request != nil {
+		j.request.ID = id
+		detail = w.Detail(*j.request)
+		v, err := w.Judge(ctx, *j.request)
+		if err != nil {
+			if text, refused := Verdict(err); refused {
+				// The refusal goes on record before the caller hears of it.
+				if unrecorded := w.writeIntent(ctx, j, id, text, detail); unrecorded != nil {
+					err = unrecorded
+				}
+			}
+			return nil, err
+		}
+		verdict, clearance = v.String(), v.Clearance
+	}
+	if err := w.writeIntent(ctx, j, id, verdict, detail); err != nil {
+		w.Settle(id, clearance, policy.Unused)
+		return nil, err
+	}
+	outcome.Intent = id
+	return func(asked bool) {
+		use := policy.Stored
+		if !asked {
+			use = policy.Unused
+		}
+		w.Settle(id, clearance, use)
+	}, nil
+}
+
 func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome *audit.Outcome) error {
 	ask, err := w.call(account.Ref, j)
 	if err != nil {
 		return err
 	}
-	raw, asked, err := w.askBackend(ctx, j.patient, ask)
+	raw, sig, asked, err := w.obtain(ctx, j, ask)
 	outcome.RequestID = raw.RequestID
 	if id := requestID(err); id != "" {
 		outcome.RequestID = id
@@ -117,12 +151,15 @@ func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome
 	if asked {
 		outcome.Digest = j.digest
 	}
-	if errors.Is(err, ErrClosed) {
+	var frozen *freeze.FrozenError
+	if errors.Is(err, ErrClosed) || errors.As(err, &frozen) {
 		return err
 	}
-	var sig secp.Signature
-	if err == nil {
-		sig, err = secp.FinishHinted(j.address, j.digest, raw.R, raw.S, raw.Hint)
+	if err == nil && !j.kept {
+		// What was frozen while the backend signed is handed to nobody.
+		if err := w.Frozen(j.address); err != nil {
+			return err
+		}
 	}
 	if err == nil {
 		outcome.Hash, err = j.seal(sig)
@@ -137,6 +174,27 @@ func (w *Wallet) signDigest(ctx context.Context, account Account, j job, outcome
 	failure := backendError(err)
 	w.logFailure(account, j, *outcome, asked, failure)
 	return failure
+}
+
+// obtain has the backend sign and checks what it gives. A signature by another
+// key is asked for once more: what a PKCS#11 module knows a key by may have come
+// to mean another one, which its adapter finds out when it is asked again.
+func (w *Wallet) obtain(ctx context.Context, j job, ask call) (raw key.Signature, sig secp.Signature, asked bool, err error) {
+	raw, asked, err = w.askBackend(ctx, j, ask)
+	if err == nil {
+		sig, err = secp.FinishHinted(j.address, j.digest, raw.R, raw.S, raw.Hint)
+	}
+	if w.whole != nil || !errors.Is(err, secp.ErrWrongKey) {
+		return raw, sig, asked, err
+	}
+	second, let, failure := w.askBackend(ctx, j, ask)
+	if !let {
+		return raw, sig, asked, err
+	}
+	if failure == nil {
+		sig, failure = secp.FinishHinted(j.address, j.digest, second.R, second.S, second.Hint)
+	}
+	return second, sig, true, failure
 }
 
 // logFailure tells the operator why there is no signature. Callers who were not
@@ -175,43 +233,16 @@ func (w *Wallet) call(ref key.Ref, j job) (call, error) {
 	}, nil
 }
 
-// Judge asks the policy about something that is to be signed later. A refusal
-// is a [*policy.DeniedError], and a policy that reaches no verdict refuses. A
-// transaction that the backend could not sign is a [*RequestError].
-// Nothing is recorded: the caller writes the intent, with this verdict, in the
-// commit that it belongs to.
-func (w *Wallet) Judge(ctx context.Context, r policy.Request) (policy.Verdict, error) {
-	r.Wallet = w.cfg.Name
-	if r.Transaction != nil {
-		if err := w.signable(r.Transaction); err != nil {
-			return policy.Verdict{}, err
-		}
-	}
-	v, err := w.cfg.Policy.Judge(ctx, r)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return policy.Verdict{}, fmt.Errorf("wallet %s: judge: %w", w.cfg.Name, ctx.Err())
-	case err != nil:
-		w.cfg.Logger.Error("the policy reached no verdict, which denies",
-			"address", r.Account.Hex(), "action", string(r.Action), "err", err)
-		v = policy.Verdict{Rule: "no verdict", Reason: "the policy could not be evaluated"}
-		return v, &policy.DeniedError{Verdict: v}
-	case !v.Allow:
-		return v, &policy.DeniedError{Verdict: v}
-	}
-	return v, nil
-}
-
-// writeIntent commits the intent of a job and returns its id.
-func (w *Wallet) writeIntent(ctx context.Context, j job, verdict string) (string, error) {
+// writeIntent commits the intent of a job.
+func (w *Wallet) writeIntent(ctx context.Context, j job, id, verdict, detail string) error {
 	intent := audit.Intent{
-		ID: store.NewID(), At: time.Now(), Principal: j.principal.Name, Wallet: w.cfg.Name,
-		Address: j.address, Action: j.action, Subject: j.subject, Verdict: verdict,
+		ID: id, At: time.Now(), Principal: j.principal.Name, Wallet: w.cfg.Name,
+		Address: j.address, Action: j.action, Subject: j.subject, Verdict: verdict, Detail: detail,
 	}
 	if err := w.cfg.Log.WriteIntent(ctx, intent); err != nil {
-		return "", fmt.Errorf("wallet %s: write intent: %w: %w", w.cfg.Name, ErrAudit, err)
+		return fmt.Errorf("wallet %s: write intent: %w: %w", w.cfg.Name, ErrAudit, err)
 	}
-	return intent.ID, nil
+	return nil
 }
 
 func (w *Wallet) writeOutcome(ctx context.Context, outcome audit.Outcome) error {
@@ -227,6 +258,9 @@ func (w *Wallet) writeOutcome(ctx context.Context, outcome audit.Outcome) error 
 func label(err error) string {
 	var backend *BackendError
 	var denied *policy.DeniedError
+	var pending *policy.PendingError
+	var frozen *freeze.FrozenError
+	var undecided *policy.UndecidedError
 	var unknown *UnknownAccountError
 	var unusable *UnusableError
 	switch {
@@ -234,6 +268,12 @@ func label(err error) string {
 		return backend.Kind
 	case errors.As(err, &denied):
 		return "denied by policy"
+	case errors.As(err, &pending):
+		return "waits for approval"
+	case errors.As(err, &undecided):
+		return "undecided"
+	case errors.As(err, &frozen):
+		return "frozen"
 	case errors.As(err, &unknown), errors.As(err, &unusable):
 		return "unusable"
 	case errors.Is(err, ErrAudit):

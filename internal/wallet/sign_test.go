@@ -17,6 +17,7 @@ import (
 	"github.com/ethereum/go-ethereum/signer/core/apitypes"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/strictjson"
@@ -67,6 +68,11 @@ func transfer(nonce uint64) *types.Transaction {
 		ChainID: testChain, Nonce: nonce, To: &to, Gas: 21000, Value: big.NewInt(7),
 		GasFeeCap: big.NewInt(2e9), GasTipCap: big.NewInt(1e9),
 	})
+}
+
+// acceptedTx is a transaction as the transaction manager has it signed.
+func acceptedTx(p auth.Principal, intent string, action audit.Action, addr common.Address, unsigned *types.Transaction) *Accepted {
+	return &Accepted{ID: "tx", Principal: p, Intent: intent, Action: action, Address: addr, Unsigned: unsigned}
 }
 
 // mail is the example of EIP-712 for a chain.
@@ -197,6 +203,31 @@ func TestWithoutOutcomeNothingReturns(t *testing.T) {
 	}
 }
 
+func TestBackendThatMistookTheKeyIsAskedOnceMore(t *testing.T) {
+	other, err := crypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		t.Run(r.name, func(t *testing.T) {
+			v, d := newVault(t, 1), newDisk(t)
+			v.sign = func(_ context.Context, ref key.Ref, digest [32]byte) (key.Signature, error) {
+				if v.calls.Load() == 1 {
+					return signWith(other, digest)
+				}
+				return v.honest(ref, digest)
+			}
+			w := openWallet(t, v, d, nil)
+			if _, err := r.sign(t, w, v.address("key-0")); err != nil {
+				t.Fatal(err)
+			}
+			if calls := v.calls.Load(); calls != 2 {
+				t.Errorf("asked %d times", calls)
+			}
+		})
+	}
+}
+
 func TestSignatureOfAnotherKeyNeverLeaves(t *testing.T) {
 	other, err := crypto.GenerateKey()
 	if err != nil {
@@ -220,8 +251,8 @@ func TestSignatureOfAnotherKeyNeverLeaves(t *testing.T) {
 			if !strings.Contains(log.String(), "level=ERROR") {
 				t.Error("nobody was told")
 			}
-			if v.calls.Load() != 1 {
-				t.Error("a wrong key was asked again")
+			if calls := v.calls.Load(); calls != 2 {
+				t.Errorf("asked %d times, want once more and no more", calls)
 			}
 		})
 	}
@@ -265,7 +296,7 @@ func TestDenialIsAuditedAndAsksNoBackend(t *testing.T) {
 	}
 }
 
-func TestPolicyWithoutVerdictDenies(t *testing.T) {
+func TestPolicyWithoutVerdictSignsNothing(t *testing.T) {
 	v, d := newVault(t, 1), newDisk(t)
 	w := openWallet(t, v, d, func(c *Config) {
 		c.Policy = verdictFunc(func(policy.Request) (policy.Verdict, error) {
@@ -273,7 +304,10 @@ func TestPolicyWithoutVerdictDenies(t *testing.T) {
 		})
 	})
 	_, err := w.SignMessage(t.Context(), alice, v.address("key-0"), []byte("hello"))
-	wantDenied(t, err, "no verdict")
+	var undecided *policy.UndecidedError
+	if !errors.As(err, &undecided) {
+		t.Fatalf("%v, want a *policy.UndecidedError", err)
+	}
 	if strings.Contains(err.Error(), "10.0.0.7") {
 		t.Errorf("the caller is told %q", err)
 	}
@@ -286,14 +320,14 @@ func TestJudgeRefusesAndLeavesTheRecordToItsCaller(t *testing.T) {
 	v, d := newVault(t, 1), newDisk(t)
 	w := openWallet(t, v, d, func(c *Config) {
 		c.Policy = verdictFunc(func(r policy.Request) (policy.Verdict, error) {
-			if r.Wallet != "treasury" {
-				t.Errorf("judged for the wallet %q", r.Wallet)
+			if r.Owner.Wallet != "treasury" {
+				t.Errorf("judged for the wallet %q", r.Owner.Wallet)
 			}
 			return denyAll(r)
 		})
 	})
 	verdict, err := w.Judge(t.Context(), policy.Request{
-		Principal: alice, Wallet: "another", Account: v.address("key-0"), Action: audit.SendTransaction, Transaction: transfer(0),
+		Principal: alice, Owner: policy.Owner{Wallet: "another"}, Account: v.address("key-0"), Action: audit.SendTransaction, Transaction: transfer(0),
 	})
 	wantDenied(t, err, "nobody")
 	if intents, _ := d.rows(t); verdict.String() != "deny: nobody" || len(intents) != 0 {

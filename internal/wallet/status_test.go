@@ -37,7 +37,7 @@ func TestRequestIDOfAFailedCallIsInTheAuditRowAndTheLog(t *testing.T) {
 			t.Errorf("%s is not in the log: %s", want, log)
 		}
 	}
-	_, accepted, _ := w.SignAccepted(t.Context(), alice, "intent", audit.SendTransaction, v.address("key-0"), transfer(1))
+	_, accepted, _ := w.SignAccepted(t.Context(), acceptedTx(alice, "intent", audit.SendTransaction, v.address("key-0"), transfer(1)))
 	if accepted.RequestID != "req-4711" {
 		t.Errorf("outcome of a transaction %+v", accepted)
 	}

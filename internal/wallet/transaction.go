@@ -33,27 +33,51 @@ func (w *Wallet) SignTransaction(ctx context.Context, p auth.Principal, addr com
 	return *signed, nil
 }
 
+// Accepted is a transaction that was accepted: judged, and stored together with
+// its audit intent.
+type Accepted struct {
+	ID string // of the transaction; see policy.Request.ID
+	// Wallet is the name of that by which it was accepted; empty: this one. Another
+	// stands in for one that is gone: then the rules of both count.
+	Wallet    string
+	Intent    string // id of the audit intent that stands for this signature
+	Principal auth.Principal
+	Action    audit.Action // audit.SendTransaction or audit.Repair, and no other
+	Address   common.Address
+	Unsigned  *types.Transaction
+	// Clearance is what it was allowed by. SignAccepted makes it what is to be kept
+	// with the transaction from then on.
+	Clearance  string
+	FeeCeiling *big.Int // see policy.Request.FeeCeiling
+}
+
 // SignAccepted signs a transaction whose intent the transaction manager has
-// committed with its acceptance. The policy is judged again, unless action is
+// committed with its acceptance. The policy is judged again, unless the action is
 // [audit.Repair]: a repair must be a self-transfer of nothing, and needs no
 // tenant's verdict. The caller commits the outcome, on success together with
 // the signed bytes and before they leave; on an error its Error is set.
 //
 // A transaction was promised to be sent, so a backend that is away is waited for
 // until ctx ends; only then there is a [*BackendError]. Everything else that is to
-// be signed is refused with one as soon as the backend is known to be away.
-//
-// [audit.SendTransaction] and [audit.Repair] are the only actions.
-func (w *Wallet) SignAccepted(ctx context.Context, p auth.Principal, intentID string, action audit.Action, addr common.Address, unsigned *types.Transaction) (signed *types.Transaction, outcome audit.Outcome, err error) {
-	if err := w.checkAccepted(intentID, action, addr, unsigned); err != nil {
-		return nil, audit.Outcome{ID: store.NewID(), Intent: intentID, At: time.Now(), Error: err.Error()}, err
+// be signed is refused with one as soon as the backend is known to be away. What
+// is frozen is a [*freeze.FrozenError] at once, repairs too: the caller asks again
+// when it is released.
+func (w *Wallet) SignAccepted(ctx context.Context, a *Accepted) (signed *types.Transaction, outcome audit.Outcome, err error) {
+	if err := w.checkAccepted(a); err != nil {
+		return nil, audit.Outcome{ID: store.NewID(), Intent: a.Intent, At: time.Now(), Error: err.Error()}, err
 	}
-	j, result := w.transactionJob(p, addr, action, unsigned)
-	j.intent, j.patient = intentID, true
-	if action == audit.Repair {
+	j, result := w.transactionJob(a.Principal, a.Address, a.Action, a.Unsigned)
+	j.intent, j.cameBy, j.patient, j.kept = a.Intent, a.Wallet, true, true
+	if a.Action == audit.Repair {
 		j.request, j.exempt = nil, "allow: repair"
+	} else {
+		j.request.ID, j.request.Signing = a.ID, true
+		j.request.Clearance, j.request.FeeCeiling = a.Clearance, a.FeeCeiling
 	}
 	outcome, err = w.sign(ctx, j)
+	if j.request != nil {
+		a.Clearance = j.request.Clearance
+	}
 	if err != nil {
 		return nil, outcome, err
 	}
@@ -69,7 +93,7 @@ func (w *Wallet) transactionJob(p auth.Principal, addr common.Address, action au
 		principal: p, address: addr, action: action, digest: digest, subject: digest.Hex(),
 		whole: &wholeTx{unsigned: unsigned, chainID: w.ChainID()},
 		request: &policy.Request{
-			Principal: p, Wallet: w.cfg.Name, Account: addr, Action: action, Transaction: unsigned,
+			Principal: p, Account: addr, Action: action, Transaction: unsigned,
 		},
 		seal: func(sig secp.Signature) (common.Hash, error) {
 			candidate, err := tx.Signed(unsigned, w.cfg.ChainID, sig)
@@ -126,17 +150,17 @@ func (w *Wallet) carries(t *types.Transaction, sig secp.Signature) bool {
 	return got[0].Cmp(v) == 0 && got[1].Cmp(r) == 0 && got[2].Cmp(s) == 0
 }
 
-func (w *Wallet) checkAccepted(intentID string, action audit.Action, addr common.Address, unsigned *types.Transaction) error {
+func (w *Wallet) checkAccepted(a *Accepted) error {
 	switch {
-	case intentID == "":
+	case a.Intent == "":
 		return &RequestError{"an accepted transaction has an audit intent"}
-	case action != audit.SendTransaction && action != audit.Repair:
-		return &RequestError{fmt.Sprintf("no accepted transaction is signed for the action %q", action)}
+	case a.Action != audit.SendTransaction && a.Action != audit.Repair:
+		return &RequestError{fmt.Sprintf("no accepted transaction is signed for the action %q", a.Action)}
 	}
-	if err := w.checkUnsigned(unsigned); err != nil {
+	if err := w.checkUnsigned(a.Unsigned); err != nil {
 		return err
 	}
-	if action == audit.Repair && !selfTransfer(unsigned, addr) {
+	if a.Action == audit.Repair && !selfTransfer(a.Unsigned, a.Address) {
 		return &RequestError{"a repair has to be a transfer of nothing to its own sender"}
 	}
 	return nil

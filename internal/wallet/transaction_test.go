@@ -127,7 +127,7 @@ func TestTransactionThatNoWalletSignsAsksNoBackend(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
-		_, outcome, err := w.SignAccepted(t.Context(), alice, "intent", audit.SendTransaction, addr, c.tx)
+		_, outcome, err := w.SignAccepted(t.Context(), acceptedTx(alice, "intent", audit.SendTransaction, addr, c.tx))
 		if err == nil || !strings.Contains(err.Error(), c.want) || outcome.Error != err.Error() || outcome.Intent != "intent" {
 			t.Errorf("%s, accepted: got %v, outcome %+v", name, err, outcome)
 		}
@@ -141,7 +141,7 @@ func TestSignAcceptedLeavesTheOutcomeToItsCaller(t *testing.T) {
 	v, d := newVault(t, 1), newDisk(t)
 	addr := v.address("key-0")
 	w := openWallet(t, v, d, nil)
-	signed, outcome, err := w.SignAccepted(t.Context(), alice, "intent-1", audit.SendTransaction, addr, transfer(3))
+	signed, outcome, err := w.SignAccepted(t.Context(), acceptedTx(alice, "intent-1", audit.SendTransaction, addr, transfer(3)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,17 +164,17 @@ func TestSignAcceptedWithoutSignatureSaysWhyInTheOutcome(t *testing.T) {
 		return key.Signature{RequestID: "request-9"}, key.ErrDenied
 	}
 	w := openWallet(t, v, newDisk(t), nil)
-	signed, outcome, err := w.SignAccepted(t.Context(), alice, "intent-1", audit.SendTransaction, addr, transfer(3))
+	signed, outcome, err := w.SignAccepted(t.Context(), acceptedTx(alice, "intent-1", audit.SendTransaction, addr, transfer(3)))
 	wantKind(t, err, KindDenied)
 	if signed != nil || outcome.Error != err.Error() || outcome.RequestID != "request-9" || outcome.Hash != (common.Hash{}) {
 		t.Errorf("signed %v, outcome %+v", signed, outcome)
 	}
 	for _, action := range []audit.Action{audit.SignMessage, audit.SignTransaction, audit.ProvePossession, ""} {
-		if _, _, err := w.SignAccepted(t.Context(), alice, "intent-1", action, addr, transfer(3)); err == nil {
+		if _, _, err := w.SignAccepted(t.Context(), acceptedTx(alice, "intent-1", action, addr, transfer(3))); err == nil {
 			t.Errorf("signed for the action %q", action)
 		}
 	}
-	if _, _, err := w.SignAccepted(t.Context(), alice, "", audit.SendTransaction, addr, transfer(3)); err == nil {
+	if _, _, err := w.SignAccepted(t.Context(), acceptedTx(alice, "", audit.SendTransaction, addr, transfer(3))); err == nil {
 		t.Error("signed without an intent")
 	}
 }
@@ -193,7 +193,7 @@ func TestPolicyIsJudgedAgainAtSigning(t *testing.T) {
 	if _, err := w.Judge(t.Context(), policy.Request{Account: addr, Action: audit.SendTransaction, Transaction: transfer(0)}); err != nil {
 		t.Fatal(err)
 	}
-	_, outcome, err := w.SignAccepted(t.Context(), alice, "intent-1", audit.SendTransaction, addr, transfer(13))
+	_, outcome, err := w.SignAccepted(t.Context(), acceptedTx(alice, "intent-1", audit.SendTransaction, addr, transfer(13)))
 	wantDenied(t, err, "unlucky")
 	if outcome.Error == "" || outcome.Digest != (common.Hash{}) {
 		t.Errorf("outcome %+v", outcome)
@@ -212,7 +212,7 @@ func TestRepairNeedsNoPolicyAndMovesNothing(t *testing.T) {
 		change(inner)
 		return types.NewTx(inner)
 	}
-	if _, _, err := w.SignAccepted(t.Context(), auth.System, "i", audit.Repair, addr, fill(func(*types.DynamicFeeTx) {})); err != nil {
+	if _, _, err := w.SignAccepted(t.Context(), acceptedTx(auth.System, "i", audit.Repair, addr, fill(func(*types.DynamicFeeTx) {}))); err != nil {
 		t.Error(err)
 	}
 	other := common.Address{1}
@@ -224,7 +224,7 @@ func TestRepairNeedsNoPolicyAndMovesNothing(t *testing.T) {
 		"an access list": func(x *types.DynamicFeeTx) { x.AccessList = types.AccessList{{}} },
 	} {
 		var refused *RequestError
-		if _, _, err := w.SignAccepted(t.Context(), auth.System, "i", audit.Repair, addr, fill(change)); !errors.As(err, &refused) {
+		if _, _, err := w.SignAccepted(t.Context(), acceptedTx(auth.System, "i", audit.Repair, addr, fill(change))); !errors.As(err, &refused) {
 			t.Errorf("a repair with %s gives %v", name, err)
 		}
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/hsmsigner/hsmsigner/internal/audit"
+	"github.com/hsmsigner/hsmsigner/internal/freeze"
 	"github.com/hsmsigner/hsmsigner/internal/key"
 	"github.com/hsmsigner/hsmsigner/internal/policy"
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -61,16 +62,23 @@ type Observer interface {
 
 // Config is what a wallet is made of.
 type Config struct {
-	Name      string        // unique in the deployment; stands in audit rows and metrics
-	ChainID   *big.Int      // the pinned chain; no transaction for another is signed
-	Backend   key.Backend   // with its quota, if it has one ([key.Limit]); closed by [Wallet.Close]
-	Policy    policy.Policy // required; [policy.AllowAll] where there are no rules
-	Log       audit.Log     // required
-	Snapshots Snapshots     // required
-	Logger    *slog.Logger  // nil discards
-	Observer  Observer      // nil discards
+	Name    string        // unique in the deployment; stands in audit rows and metrics
+	ChainID *big.Int      // the pinned chain; no transaction for another is signed
+	Backend key.Backend   // with its quota, if it has one ([key.Limit]); closed by [Wallet.Close]
+	Owner   policy.Owner  // where it stands; its Wallet is Name if it says nothing else
+	Policy  policy.Policy // required; [policy.AllowAll] where there are no rules
+	// Freeze says what may not be signed now. Nil: nothing is ever frozen.
+	Freeze    *freeze.Switch
+	Log       audit.Log    // required
+	Snapshots Snapshots    // required
+	Logger    *slog.Logger // nil discards
+	Observer  Observer     // nil discards
 
-	RefreshInterval time.Duration // between discoveries; default 5 min
+	// Discovery lists the keys for several wallets on one backend. It is closed
+	// after them. Nil: the wallet has one of its own.
+	Discovery *Discovery
+
+	RefreshInterval time.Duration // between discoveries, where Discovery is nil; default 5 min
 	SignTimeout     time.Duration // of one backend call; default 10 s
 	Concurrency     int           // how many signing calls at once; default 64
 
@@ -128,20 +136,18 @@ type Wallet struct {
 	stats   stats
 	whole   key.TransactionSigner // nil: the backend signs digests
 
-	refresh refresher
-	stop    context.CancelFunc
-	stopped chan struct{} // closed when no discovery runs any more
-	going   progress
-	life    context.Context // done when no signing call may begin any more
-	end     context.CancelFunc
-	close   func() error
+	discovery *Discovery
+	taking    sync.Mutex // held while accounts are taken over
+	stored    stored     // guarded by taking
+
+	life  context.Context // done when no signing call may begin any more
+	end   context.CancelFunc
+	close func() error
 }
 
-// Open loads the last snapshot and returns; discovery goes on in the
-// background at once, at intervals, and whenever the backend says that its
-// keys have changed (by an optional method Changed() <-chan struct{}). ctx
-// bounds only the loading. The wallet owns the backend from then on; on an
-// error the caller still does.
+// Open loads the last snapshot and returns; a [Discovery] goes on in the
+// background. ctx bounds only the loading. The wallet owns the backend from then
+// on; on an error the caller still does.
 func Open(ctx context.Context, cfg Config) (*Wallet, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("wallet %s: %w", cfg.Name, err)
@@ -157,11 +163,7 @@ func Open(ctx context.Context, cfg Config) (*Wallet, error) {
 			accounts = append(accounts, a)
 		}
 	}
-	w := &Wallet{
-		slots:   make(chan struct{}, cfg.Concurrency),
-		refresh: refresher{kick: make(chan struct{}, 1)},
-		stopped: make(chan struct{}),
-	}
+	w := &Wallet{slots: make(chan struct{}, cfg.Concurrency), stored: loaded(accounts, len(rows))}
 	if cfg.Backend, w.quota = key.Unlimit(cfg.Backend); w.quota == nil {
 		w.quota = key.NewQuota(math.Inf(1))
 	}
@@ -173,9 +175,14 @@ func Open(ctx context.Context, cfg Config) (*Wallet, error) {
 	w.publish(newSnapshot(accounts))
 	w.ready.Store(len(accounts) > 0)
 
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	w.stop = stop
-	go w.keepFresh(background)
+	w.discovery = cfg.Discovery
+	if w.discovery == nil {
+		w.discovery = newDiscovery(DiscoveryConfig{Backend: cfg.Backend, Interval: cfg.RefreshInterval, Logger: cfg.Logger})
+	}
+	w.discovery.join(w)
+	if cfg.Discovery == nil {
+		w.discovery.start(context.WithoutCancel(ctx))
+	}
 	return w, nil
 }
 
@@ -196,6 +203,9 @@ func (c *Config) complete() error {
 		return errors.New("a store for the accounts is required")
 	}
 	c.ChainID = new(big.Int).Set(c.ChainID)
+	if c.Owner.Wallet == "" {
+		c.Owner.Wallet = c.Name
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -249,8 +259,12 @@ func (w *Wallet) Close() error { return w.close() }
 
 func (w *Wallet) shutDown() error {
 	w.end()
-	w.stop()
-	<-w.stopped
+	if w.cfg.Discovery == nil {
+		w.discovery.end()
+	}
+	w.taking.Lock() // nothing is stored for it from now on
+	w.discovery.leave(w)
+	w.taking.Unlock()
 	patience := time.NewTimer(w.cfg.SignTimeout)
 	defer patience.Stop()
 	for range cap(w.slots) {

@@ -222,3 +222,5 @@ func TestDisabledKeyIsRefusedWithItsReason(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+func (verdictFunc) Settle(string, string, policy.Use) {}

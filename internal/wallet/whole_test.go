@@ -97,11 +97,11 @@ func TestLegacyTransactionIsSignedByABackendThatSignsNoDigests(t *testing.T) {
 	if _, o := d.onlyOutcome(t); o.RequestID != "vault-7" || o.Hash != signed.Hash() {
 		t.Errorf("outcome %+v", o)
 	}
-	if _, _, err := w.SignAccepted(t.Context(), alice, "intent", audit.SendTransaction, addr, legacy()); err != nil {
+	if _, _, err := w.SignAccepted(t.Context(), acceptedTx(alice, "intent", audit.SendTransaction, addr, legacy())); err != nil {
 		t.Error(err)
 	}
 	self := types.NewTx(&types.LegacyTx{Nonce: 5, To: &addr, Gas: 21_000, GasPrice: big.NewInt(1)})
-	if _, _, err := w.SignAccepted(t.Context(), auth.System, "intent", audit.Repair, addr, self); err != nil {
+	if _, _, err := w.SignAccepted(t.Context(), acceptedTx(auth.System, "intent", audit.Repair, addr, self)); err != nil {
 		t.Error(err)
 	}
 }
@@ -254,7 +254,7 @@ func TestWhatSuchABackendCannotSignIsRefusedBeforeAnythingHappens(t *testing.T) 
 		}
 		_, err := w.SignTransaction(t.Context(), alice, addr, unsigned)
 		refused(name, text, err)
-		_, _, err = w.SignAccepted(t.Context(), alice, "intent", audit.SendTransaction, addr, unsigned)
+		_, _, err = w.SignAccepted(t.Context(), acceptedTx(alice, "intent", audit.SendTransaction, addr, unsigned))
 		refused(name+", accepted", text, err)
 		// The transaction manager asks this before it takes the transaction in.
 		_, err = w.Judge(t.Context(), policy.Request{Principal: alice, Account: addr, Action: audit.SendTransaction, Transaction: unsigned})

@@ -240,7 +240,10 @@ func (b *Backend) unreachable(err error) string {
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	var network net.Error
+	var rule interface{ Refused() bool }
 	switch {
+	case errors.As(err, &rule) && rule.Refused(): // Config.DialContext's; which address it was is not for everybody to know
+		return place + " has an address that this deployment does not connect to: check it, and egress.allow in the operator's config"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "the name of " + place + " does not exist: check the region and the endpoint"
 	case errors.As(err, &dns):

@@ -27,7 +27,10 @@ func explainNetwork(err error, what, setting string) (why string, kind error) {
 	var record tls.RecordHeaderError
 	var op *net.OpError
 	var wrapped *url.Error
+	var rule interface{ Refused() bool }
 	switch {
+	case errors.As(err, &rule) && rule.Refused(): // Config.DialContext's; which address it was is not for everybody to know
+		return what + " has an address that this deployment does not connect to: check " + setting + ", and egress.allow in the operator's config", key.ErrUnavailable
 	case errors.Is(err, errTooLong):
 		return what + " answered with more than 4 MiB", key.ErrBadResponse
 	case errors.As(err, &dns) && dns.IsNotFound:

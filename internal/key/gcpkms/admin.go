@@ -30,16 +30,19 @@ var (
 
 const maxLabels = 64
 
-func checkNew(name string, tags map[string]string) error {
+func checkNew(op, name string, tags map[string]string) error {
+	refuse := func(format string, args ...any) error {
+		return &key.CallError{Op: op, Kind: key.ErrDenied, Why: fmt.Sprintf(format, args...)}
+	}
 	if !goodID(name) {
-		return fmt.Errorf("name %q: want 1 to 63 of A-Z a-z 0-9 _ -", name)
+		return refuse("name %q: want 1 to 63 of A-Z a-z 0-9 _ -", name)
 	}
 	if len(tags) > maxLabels {
-		return fmt.Errorf("%d tags: Cloud KMS takes %d labels", len(tags), maxLabels)
+		return refuse("%d tags: Cloud KMS takes %d labels", len(tags), maxLabels)
 	}
 	for n, v := range tags {
 		if !labelNameRE.MatchString(n) || !labelValueRE.MatchString(v) {
-			return fmt.Errorf("tag %q=%q: a label is of a-z 0-9 _ - only, 63 at most, and its name begins with a letter", n, v)
+			return refuse("tag %q=%q: a label is of a-z 0-9 _ - only, 63 at most, and its name begins with a letter", n, v)
 		}
 	}
 	return nil
@@ -61,8 +64,8 @@ func newKey(tags map[string]string) *kmspb.CryptoKey {
 // cloudkms.cryptoKeyVersions.get beside what signing needs.
 func (b *Backend) Create(ctx context.Context, name string, tags map[string]string) (key.Key, error) {
 	const op = "create key"
-	if err := checkNew(name, tags); err != nil {
-		return key.Key{}, fmt.Errorf("gcpkms: %s: %w", op, err)
+	if err := checkNew(op, name, tags); err != nil {
+		return key.Key{}, fmt.Errorf("gcpkms: %w", err)
 	}
 	err := b.call(ctx, op, "", reason(), func(ctx context.Context) error {
 		_, err := b.client.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{

@@ -178,6 +178,8 @@ func invalid(text string) (why string, kind error) {
 func (b *Backend) whyUnavailable(text string) string {
 	at := b.cfg.Endpoint
 	switch {
+	case strings.Contains(text, errRefused.Error()):
+		return at + " has an address that this deployment does not connect to: see egress.allow in the operator's config"
 	case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"), strings.Contains(text, "handshake failed"):
 		return "TLS with " + at + " failed: its certificate is not trusted here, or something in between is not Google"
 	case strings.Contains(text, "no such host"), strings.Contains(text, "dial tcp: lookup "), strings.Contains(text, "produced zero addresses"), strings.Contains(text, "name resolver error"):

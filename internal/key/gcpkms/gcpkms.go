@@ -69,8 +69,10 @@ type Config struct {
 	Crypto *key.Quota
 	Logger *slog.Logger
 
-	// dialer replaces the network in tests.
-	dialer func(context.Context, string) (net.Conn, error)
+	// DialContext opens connections, and is given the endpoint's name; nil: gRPC's
+	// own way, which uses the proxy of the environment. The token service of
+	// Ambient is not asked through it.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Backend is one key ring. It is a [key.Backend], and with an identity that may,
@@ -102,6 +104,10 @@ var (
 var ringRE = regexp.MustCompile(`^projects/(?:[a-z0-9.-]{1,253}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/locations/[a-z0-9-]{1,63}/keyRings/[a-zA-Z0-9_-]{1,63}$`)
 
 var errClosed = errors.New("the backend is closed")
+
+// errRefused is what Config.DialContext refused; which address it was is not for
+// everybody to know.
+var errRefused = errors.New("not an address that this deployment connects to")
 
 // Open checks the configuration and the credential's form, and makes the
 // client. It calls nobody: whether the key ring is there and the identity may
@@ -206,9 +212,17 @@ func dial(c Config) (*grpc.ClientConn, error) {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
-	if c.dialer != nil {
+	if c.DialContext != nil {
+		// gRPC is to look up no name and to know of no proxy.
 		target = "passthrough:///" + c.Endpoint
-		options = append(options, grpc.WithContextDialer(c.dialer))
+		options = append(options, grpc.WithNoProxy(), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			conn, err := c.DialContext(ctx, "tcp", address)
+			var rule interface{ Refused() bool }
+			if errors.As(err, &rule) && rule.Refused() {
+				return nil, errRefused // gRPC makes text of it
+			}
+			return conn, err
+		}))
 	}
 	return grpc.NewClient(target, options...)
 }

@@ -33,8 +33,8 @@ const (
 // cloudkms.cryptoKeyVersions.create and .get beside what listing needs.
 func (b *Backend) Import(ctx context.Context, name string, private []byte, tags map[string]string) (key.Key, error) {
 	const op = "import key"
-	if err := checkNew(name, tags); err != nil {
-		return key.Key{}, fmt.Errorf("gcpkms: %s: %w", op, err)
+	if err := checkNew(op, name, tags); err != nil {
+		return key.Key{}, fmt.Errorf("gcpkms: %w", err)
 	}
 	payload, err := byok.PKCS8(private)
 	if err != nil {

@@ -43,7 +43,7 @@ func TestDiscoveryTakesWhatTheQuotaTakes(t *testing.T) {
 		b, err := Open(t.Context(), Config{
 			KeyRing: s.Ring(), Endpoint: "127.0.0.1:1", Insecure: true,
 			Reads: key.NewQuota(ReadPerSecond), Crypto: key.NewQuota(SignPerSecond),
-			dialer: func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.DialContext(ctx) },
 		})
 		if err != nil {
 			t.Fatal(err)

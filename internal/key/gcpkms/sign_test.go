@@ -149,7 +149,7 @@ func TestHangEndsWithTheCallersDeadline(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	mustSign(t, b, other) // on the same connection, meanwhile
-	if err := <-done; !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > time.Second {
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 10*time.Second {
 		t.Errorf("%v after %s", err, time.Since(begun))
 	}
 }

@@ -60,7 +60,7 @@ func newRing(t *testing.T, o gcpkmsfake.Options, quota *key.Quota) *ring {
 	}
 	backend, err := Open(t.Context(), Config{
 		KeyRing: s.Ring(), Endpoint: "127.0.0.1:1", Insecure: true, Crypto: quota,
-		dialer: func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.DialContext(ctx) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,10 +97,12 @@ func (r *ring) offer(t *testing.T, n int, over time.Duration) int64 {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			to := common.Address{0xbb}
-			_, _, err := r.SignAccepted(ctx, auth.Principal{Name: "app:alice"}, "intent", audit.SendTransaction, r.addresses[i%4],
-				types.NewTx(&types.DynamicFeeTx{
+			_, _, err := r.SignAccepted(ctx, &wallet.Accepted{
+				Principal: auth.Principal{Name: "app:alice"}, Intent: "intent", Action: audit.SendTransaction, Address: r.addresses[i%4],
+				Unsigned: types.NewTx(&types.DynamicFeeTx{
 					ChainID: big.NewInt(1337), Nonce: uint64(i), To: &to, Gas: 21000, GasFeeCap: big.NewInt(2e9), GasTipCap: big.NewInt(1e9),
-				}))
+				}),
+			})
 			if err != nil && failed.Add(1) <= 3 {
 				t.Error(err)
 			}
@@ -198,7 +200,7 @@ func TestReconnectsSoonAfterALongOutage(t *testing.T) {
 		begun := time.Now()
 		b, err := Open(t.Context(), Config{
 			KeyRing: s.Ring(), Endpoint: "127.0.0.1:1", Insecure: true,
-			dialer: func(ctx context.Context, _ string) (net.Conn, error) {
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				if time.Since(begun) < outage {
 					return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
 				}

@@ -62,7 +62,7 @@ func (b *Backend) Import(ctx context.Context, name string, private []byte, tags 
 }
 
 func badName(op string) error {
-	return fmt.Errorf("hashicorp: %s: name: want 1 to 128 letters, digits, _ - and ., beginning and ending with a letter, digit or _", op)
+	return &key.CallError{Op: "hashicorp: " + op, Kind: key.ErrDenied, Why: "name: want 1 to 128 letters, digits, _ - and ., beginning and ending with a letter, digit or _"}
 }
 
 func (b *Backend) make(ctx context.Context, op, name, what string, data map[string]any) (key.Key, error) {

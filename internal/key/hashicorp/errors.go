@@ -131,11 +131,14 @@ func (v *vault) unreachable(err error) string {
 		name      *net.DNSError
 		op        *net.OpError
 		pair      *pairError
+		rule      interface{ Refused() bool }
 		address   = strings.TrimPrefix(strings.TrimPrefix(v.cfg.Address, "https://"), "http://")
 	)
 	switch {
 	case errors.As(err, &pair):
 		return "mutual TLS: " + pair.why
+	case errors.As(err, &rule) && rule.Refused(): // Config.DialContext's; which address it was is not for everybody to know
+		return "Vault has an address that this deployment does not connect to: check target_address, and egress.allow in the operator's config"
 	case errors.As(err, &authority):
 		return "Vault's certificate is signed by an authority that is not trusted: give it in ca_cert"
 	case errors.As(err, &host):

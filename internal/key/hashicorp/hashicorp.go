@@ -224,7 +224,7 @@ func (v *vault) Health(ctx context.Context) error {
 	}
 	h, err := v.root.Sys().HealthWithContext(ctx)
 	if err != nil {
-		return v.explain(ctx, call{op: op}, nil, err)
+		return v.explain(ctx, call{op: op, path: "sys/health"}, nil, err)
 	}
 	why := ""
 	switch {

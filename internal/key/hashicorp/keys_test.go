@@ -104,6 +104,17 @@ func TestSwitchedOffKeyRefusesUntilItIsOnAgain(t *testing.T) {
 	}
 }
 
+// What its caller got wrong is a CallError, whose reason is told to him.
+func TestNameIsCheckedBeforeVaultIsAsked(t *testing.T) {
+	admin := administrator(t, newMount(t, false))
+	for _, name := range []string{"a b", "-a", "a/", "ä", strings.Repeat("x", 129)} {
+		_, err := admin.Create(t.Context(), name, nil)
+		says(t, err, key.ErrDenied, "want 1 to 128 letters")
+		_, err = admin.Import(t.Context(), name, []byte{31: 1}, nil)
+		says(t, err, key.ErrDenied, "want 1 to 128 letters")
+	}
+}
+
 // A name may be used again after its key was deleted; a reference may not.
 func TestReferenceOfADeletedKeyIsNeverAnothers(t *testing.T) {
 	mount := newMount(t, false)

@@ -231,6 +231,8 @@ func (s *session) judge(credential string, err error) error {
 		why = "Vault does not take the token: it is wrong, has expired or was revoked"
 	case code == 404, code == 405:
 		return &key.CallError{Op: c.op, Kind: key.ErrDenied, Why: "no auth method is mounted at auth/" + s.vault.inNamespace() + s.vault.cfg.AuthMount + "/: check auth_mount and namespace"}
+	case s.vault.cfg.Token != nil:
+		return explained // there is no login that could be wrong
 	case code == 400 && errors.Is(explained, key.ErrBadResponse), code == 403:
 		why = s.vault.refusedLogin()
 	default:

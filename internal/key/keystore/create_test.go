@@ -120,20 +120,27 @@ func TestCreatorMakesAUsableKey(t *testing.T) {
 	mustSign(t, ks, unnamed)
 
 	before := read(t, filepath.Join(dir, "payroll"))
-	if _, err := ks.Create(t.Context(), "payroll", nil); !errors.Is(err, keystore.ErrExists) {
+	// What its caller got wrong is a CallError, whose reason is told to him.
+	denied := func(err error, why string) {
+		t.Helper()
+		var call *key.CallError
+		if !errors.As(err, &call) || call.Kind != key.ErrDenied || !strings.Contains(call.Why, why) {
+			t.Errorf("%v, want a CallError that says %q", err, why)
+		}
+	}
+	_, err = ks.Create(t.Context(), "payroll", nil)
+	if denied(err, "choose another name"); !errors.Is(err, keystore.ErrExists) {
 		t.Errorf("the same name again: %v, want ErrExists", err)
 	}
 	if read(t, filepath.Join(dir, "payroll")) != before {
 		t.Error("the first key was overwritten")
 	}
 	for _, name := range []string{"../x", "a/b", ".x", "-x", "x.password", "x.tmp", "x~", "ä", "a b", strings.Repeat("x", 129)} {
-		if _, err := ks.Create(t.Context(), name, nil); err == nil || !strings.Contains(err.Error(), "want 1 to 128") {
-			t.Errorf("name %q: %v", name, err)
-		}
+		_, err := ks.Create(t.Context(), name, nil)
+		denied(err, "want 1 to 128")
 	}
-	if _, err := ks.Create(t.Context(), "tagged", map[string]string{"a": "b"}); err == nil || !strings.Contains(err.Error(), "no place for tags") {
-		t.Errorf("with tags: %v", err)
-	}
+	_, err = ks.Create(t.Context(), "tagged", map[string]string{"a": "b"})
+	denied(err, "no place for tags")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := ks.Create(ctx, "late", nil); !errors.Is(err, context.Canceled) {
@@ -146,7 +153,7 @@ func TestCreatorMakesAUsableKey(t *testing.T) {
 
 func TestCreatorWithoutCommonPasswordSaysSo(t *testing.T) {
 	ks := open(t, keystore.Config{Path: privateDir(t)})
-	if _, err := ks.Create(t.Context(), "x", nil); err == nil || !strings.Contains(err.Error(), "no common password") {
+	if _, err := ks.Create(t.Context(), "x", nil); !errors.Is(err, key.ErrDenied) || !strings.Contains(err.Error(), "no common password") {
 		t.Errorf("error %v", err)
 	}
 	var _ key.Creator = ks

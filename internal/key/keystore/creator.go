@@ -31,13 +31,13 @@ func (ks *Keystore) create(ctx context.Context, name string, tags map[string]str
 		return key.Key{}, err
 	}
 	if len(tags) > 0 {
-		return key.Key{}, errors.New("a key file has no place for tags; give none")
+		return key.Key{}, refused("a key file has no place for tags; give none")
 	}
 	if name != "" && !goodName(name) {
-		return key.Key{}, fmt.Errorf("name %q: want 1 to 128 of A-Z a-z 0-9 . _ - , beginning with a letter or digit, not ending with .tmp or %s", name, passwordSuffix)
+		return key.Key{}, refused(fmt.Sprintf("name %q: want 1 to 128 of A-Z a-z 0-9 . _ - , beginning with a letter or digit, not ending with .tmp or %s", name, passwordSuffix))
 	}
 	if ks.cfg.Password == nil {
-		return key.Key{}, errors.New("no common password is configured to encrypt it with")
+		return key.Key{}, refused("no common password is configured to encrypt it with")
 	}
 	password, err := ks.cfg.Password()
 	if err != nil {
@@ -51,6 +51,9 @@ func (ks *Keystore) create(ctx context.Context, name string, tags map[string]str
 		name = fileName(time.Now(), address)
 	}
 	if err := writeFile(ks.cfg.Path, name, data); err != nil {
+		if errors.Is(err, ErrExists) {
+			return key.Key{}, fmt.Errorf("%w (%w)", refused("a key file of that name is there already: choose another name"), cause(err))
+		}
 		return key.Key{}, cause(err)
 	}
 	if err := ks.rescan(ctx); err != nil {
@@ -100,6 +103,11 @@ func (ks *Keystore) encryptNew(ctx context.Context, password []byte) ([]byte, co
 	case <-ctx.Done():
 		return nil, common.Address{}, ctx.Err()
 	}
+}
+
+// refused is the error of who has asked for what cannot be.
+func refused(why string) error {
+	return &key.CallError{Op: "new file", Kind: key.ErrDenied, Why: why}
 }
 
 func goodName(name string) bool {

@@ -50,6 +50,10 @@ type Config struct {
 	Rescan time.Duration
 	// PageSize is the number of files in one page of Keys. Zero: 500.
 	PageSize int
+	// Gate, with one slot, is held by the one derivation that may run: at the usual
+	// cost it takes 256 MiB. Keystores of one process should share it; they take
+	// turns. Nil: this one has its own.
+	Gate chan struct{}
 }
 
 // Keystore is a directory of key files. It implements key.Backend and
@@ -61,7 +65,7 @@ type Keystore struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	once    sync.Once
-	gate    chan struct{}   // held by the one derivation that may run
+	gate    chan struct{}   // Config.Gate
 	rescans chan chan error // requests to read the directory now
 	cold    chan struct{}   // wakes the warm-up
 	changed chan struct{}
@@ -97,6 +101,9 @@ func Open(cfg Config) (*Keystore, error) {
 	if cfg.PageSize <= 0 {
 		cfg.PageSize = 500
 	}
+	if cfg.Gate == nil {
+		cfg.Gate = make(chan struct{}, 1)
+	}
 	if err := cfg.Scrypt.check(); err != nil {
 		return nil, fmt.Errorf("keystore: cost of new keys: %w", err)
 	}
@@ -106,7 +113,7 @@ func Open(cfg Config) (*Keystore, error) {
 	ks := &Keystore{
 		cfg:     cfg,
 		log:     cfg.Logger,
-		gate:    make(chan struct{}, 1),
+		gate:    cfg.Gate,
 		rescans: make(chan chan error),
 		cold:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),

@@ -25,6 +25,7 @@ type Backend struct {
 	ctx    context.Context // done at Close; the life of the children
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	signed sync.Map // key.Ref → target, of the keys that have signed: the point of one is worked out once
 
 	mu         sync.Mutex
 	closed     bool
@@ -34,6 +35,12 @@ type Backend struct {
 	lastError  error     // why the last one ended
 	protection key.Protection
 	listing    *listing // the last one
+}
+
+// target is what a reference names.
+type target struct {
+	id    []byte
+	point secp.PublicKey
 }
 
 var (
@@ -74,22 +81,28 @@ func (b *Backend) isClosed() bool {
 	return b.closed
 }
 
-// SignDigest signs with CKM_ECDSA. The signature comes checked and canonical,
-// with its recovery id as the hint; PKCS#11 knows no request id.
+// SignDigest signs with CKM_ECDSA. PKCS#11 knows no request id.
 func (b *Backend) SignDigest(ctx context.Context, ref key.Ref, digest [32]byte) (key.Signature, error) {
-	id, point, ok := parseRef(ref)
-	if !ok {
-		return key.Signature{}, unknown("sign", ref)
+	known, signed := b.signed.Load(ref)
+	t, _ := known.(target)
+	if !signed {
+		var ok bool
+		if t.id, t.point, ok = parseRef(ref); !ok {
+			return key.Signature{}, unknown("sign", ref)
+		}
 	}
-	m, err := b.call(ctx, "sign", ref, wire.Message{Op: wire.Sign, Fields: append(wire.Target(id, point), digest[:])})
+	m, err := b.call(ctx, "sign", ref, wire.Message{Op: wire.Sign, Fields: append(wire.Target(t.id, t.point), digest[:])})
 	if err != nil {
 		return key.Signature{}, err
 	}
+	if !signed {
+		b.signed.Store(ref, t)
+	}
 	f := m.Fields
-	if len(f) != 3 || len(f[0]) != 32 || len(f[1]) != 32 || len(f[2]) != 1 {
+	if len(f) != 2 || len(f[0]) != 32 || len(f[1]) != 32 {
 		return key.Signature{}, &key.CallError{Op: "sign", Ref: ref, Kind: key.ErrBadResponse, Why: "the child's answer is no signature"}
 	}
-	return key.Signature{R: [32]byte(f[0]), S: [32]byte(f[1]), Hint: f[2][0]}, nil
+	return key.Signature{R: [32]byte(f[0]), S: [32]byte(f[1])}, nil
 }
 
 func unknown(op string, ref key.Ref) error {

@@ -3,6 +3,7 @@
 package pkcs11
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hsmsigner/hsmsigner/internal/key"
@@ -28,7 +30,9 @@ const (
 // child is a process that holds the module, and the requests it works on.
 type child struct {
 	cmd    *exec.Cmd
-	out    chan []byte   // frames for the writer
+	lanes  *lanes        // for signatures; more than it has go through the pipe
+	out    chan []byte   // frames for the writer, where the caller cannot write them itself
+	line   sync.Mutex    // held while a frame is written
 	dead   chan struct{} // closed when the process is gone and reason is set
 	wg     sync.WaitGroup
 	stderr *tail
@@ -72,12 +76,17 @@ func spawn(c Config, pin string) (*child, error) {
 		closeAll(in, stdin, stdout, out)
 		return nil, err
 	}
+	lanes, theirs, err := openLanes(c.Sessions)
+	if err != nil {
+		closeAll(in, stdin, stdout, out, complaints, stderr)
+		return nil, err
+	}
 	cmd := exec.Command(c.Executable, c.Args...) //nolint:noctx // stop and kill end it
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = in, out, stderr, theirs
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.SysProcAttr = tie()
 	ch := &child{
-		cmd: cmd, out: make(chan []byte), dead: make(chan struct{}), stdin: stdin,
+		cmd: cmd, lanes: lanes, out: make(chan []byte), dead: make(chan struct{}), stdin: stdin,
 		pending: make(map[uint64]*request), stderr: &tail{secrets: secretsOf(pin)},
 	}
 	started, read := make(chan error), make(chan struct{})
@@ -87,12 +96,13 @@ func spawn(c Config, pin string) (*child, error) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
-		closeAll(in, out, stderr)
+		closeAll(append(theirs, in, out, stderr)...)
 		started <- err
 		if err != nil {
 			return
 		}
 		err = cmd.Wait()
+		lanes.end()
 		_ = stdout.SetReadDeadline(time.Now().Add(drainTime))
 		_ = complaints.SetReadDeadline(time.Now().Add(drainTime))
 		<-read // what it said last may be why it ended
@@ -102,6 +112,7 @@ func spawn(c Config, pin string) (*child, error) {
 	}()
 	if err := <-started; err != nil {
 		closeAll(stdin, stdout, complaints)
+		lanes.close()
 		return nil, err
 	}
 	ch.wg.Go(func() { ch.stderr.read(complaints) })
@@ -119,13 +130,16 @@ func closeAll(files ...*os.File) {
 	}
 }
 
-// write sends frames in order. A child that does not read is killed when the
-// first of its requests is overdue, which ends a write that waits for it.
+// write sends the frames that callers do not send themselves. A child that does
+// not read is killed when the first of its requests is overdue, which ends a
+// write that waits for it.
 func (ch *child) write(stdin *os.File) {
 	for {
 		select {
 		case frame := <-ch.out:
+			ch.line.Lock()
 			_, err := stdin.Write(frame)
+			ch.line.Unlock()
 			clear(frame) // it may hold the PIN
 			if err != nil {
 				return // it is gone, or going
@@ -136,10 +150,29 @@ func (ch *child) write(stdin *os.File) {
 	}
 }
 
+// What surely fits into a pipe (64 KiB, pipe(7)), so that writing it does not
+// wait for the child: so many requests under way, of so many bytes.
+const (
+	fewRequests = 64
+	smallFrame  = 512
+)
+
+// writeNow sends a frame from the caller's own goroutine, which saves a
+// signature the wait for another one. It is false if that might block.
+func (ch *child) writeNow(stdin *os.File, frame []byte, underWay int) bool {
+	if stdin == nil || underWay > fewRequests || len(frame) > smallFrame || !ch.line.TryLock() {
+		return false
+	}
+	_, err := stdin.Write(frame)
+	ch.line.Unlock()
+	return err == nil || errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EPIPE) // it is gone: finish says so
+}
+
 // read takes replies until the pipe ends.
 func (ch *child) read(stdout *os.File) {
+	replies := bufio.NewReader(stdout)
 	for {
-		m, err := wire.Read(stdout)
+		m, err := wire.Read(replies)
 		if errors.Is(err, wire.ErrFrame) {
 			ch.kill("it wrote what is no reply: " + err.Error())
 		}
@@ -167,6 +200,11 @@ func (ch *child) take(m wire.Message) {
 	delete(ch.pending, m.ID)
 	ch.mu.Unlock()
 	m.Fields = r.parts
+	r.settle(answerOf(m))
+}
+
+// answerOf says how the reply that ends a request answers it.
+func answerOf(m wire.Message) reply {
 	a := reply{message: m}
 	switch m.Op {
 	case wire.Done:
@@ -178,7 +216,7 @@ func (ch *child) take(m wire.Message) {
 	default:
 		a.err = fmt.Errorf("%w: an answer that does not end", wire.ErrFrame)
 	}
-	r.settle(a)
+	return a
 }
 
 func (r *request) settle(a reply) {
@@ -191,6 +229,11 @@ func (r *request) settle(a reply) {
 // the child still works on it. A child that takes longer than limit without a
 // sign of life is killed. done is called once, when the child is through with it.
 func (ch *child) ask(ctx context.Context, m wire.Message, limit time.Duration, done func()) (wire.Message, error) {
+	if m.Op == wire.Sign {
+		if ln := ch.lanes.take(); ln != nil {
+			return ch.sign(ctx, ln, m, limit, done)
+		}
+	}
 	r := &request{reply: make(chan reply, 1), limit: limit, done: done}
 	ch.mu.Lock()
 	if ch.reason != nil {
@@ -207,16 +250,17 @@ func (ch *child) ask(ctx context.Context, m wire.Message, limit time.Duration, d
 		return wire.Message{}, err
 	}
 	ch.pending[m.ID] = r
-	r.timer = time.AfterFunc(limit, func() {
-		ch.kill(fmt.Sprintf("a call into the module did not return within %s", limit))
-	})
+	r.timer = time.AfterFunc(limit, func() { ch.overdue(limit) })
+	stdin, underWay := ch.stdin, len(ch.pending)
 	ch.mu.Unlock()
-	select {
-	case ch.out <- frame:
-	case <-ch.dead: // finish settles it
-	case <-ctx.Done():
-		if ch.withdraw(m.ID) {
-			return wire.Message{}, ctx.Err()
+	if !ch.writeNow(stdin, frame, underWay) {
+		select {
+		case ch.out <- frame:
+		case <-ch.dead: // finish settles it
+		case <-ctx.Done():
+			if ch.withdraw(m.ID) {
+				return wire.Message{}, ctx.Err()
+			}
 		}
 	}
 	select {
@@ -239,6 +283,11 @@ func (ch *child) withdraw(id uint64) bool {
 	r.timer.Stop()
 	r.done()
 	return true
+}
+
+// overdue ends a process that has worked on a request for longer than limit.
+func (ch *child) overdue(limit time.Duration) {
+	ch.kill(fmt.Sprintf("a call into the module did not return within %s", limit))
 }
 
 // kill ends the process at once.

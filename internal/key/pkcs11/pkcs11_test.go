@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == orphan {
 		os.Exit(runOrphan())
 	}
+	if len(os.Args) == 3 && os.Args[1] == babble {
+		os.Exit(runBabbler())
+	}
 	goleak.VerifyTestMain(m)
 }
 

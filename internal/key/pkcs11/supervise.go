@@ -114,7 +114,7 @@ func (b *Backend) start(l *life) (wire.Hello, error) {
 	}
 	settings := wire.Settings{
 		Module: b.cfg.Module, Label: b.cfg.TokenLabel, Serial: b.cfg.TokenSerial, PIN: []byte(pin),
-		Sessions: uint32(b.cfg.Sessions), CloudHSM: b.cfg.CloudHSM,
+		Sessions: uint32(b.cfg.Sessions), Lanes: len(l.child.lanes.all), CloudHSM: b.cfg.CloudHSM,
 	}
 	m, err := l.child.ask(b.ctx, settings.Message(), b.cfg.StartTimeout, func() {})
 	clear(settings.PIN)

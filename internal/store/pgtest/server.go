@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hsmsigner/hsmsigner/internal/freeport"
 )
 
 const (
@@ -240,11 +242,10 @@ func secret() string {
 
 // freePort finds a port that nobody uses now.
 func freePort(ctx context.Context) (int, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	address, err := freeport.Address(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("pgtest: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	_, port, _ := net.SplitHostPort(address)
+	return strconv.Atoi(port)
 }

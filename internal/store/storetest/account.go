@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -78,6 +79,32 @@ var auditTests = []test{
 		wantEqual(t, gotOutcomes, []audit.Outcome{bad, good})
 		_, _, err = db.AuditOf(t.Context(), "nothing")
 		wantErr(t, err, store.ErrNotFound)
+	}},
+	// The log hashes a record as it is written, and later as it is read.
+	{"RecordsReadBackAsTheyWereWritten", func(t *testing.T, db *store.DB) {
+		now := time.Now()
+		intent := audit.Intent{
+			ID: store.NewID(), At: now, Principal: "bad \xff\xfe and \x00", Wallet: "é\u2028", Address: common.HexToAddress("0xaa"),
+			Action: audit.SignMessage, Subject: "\"\n\\", Verdict: "allow: default", Detail: `{"to":"0x1"}`,
+		}
+		outcome := audit.Outcome{ID: store.NewID(), Intent: intent.ID, At: now.Add(time.Nanosecond), Digest: common.HexToHash("0x01"), Error: "\x00"}
+		event := audit.Event{ID: store.NewID(), At: now, Principal: "p", Kind: "k", Consortium: "c", Environment: "e", Membership: "m", Wallet: "w", Subject: "s", Detail: "{\xff}"}
+		write(t, db, func(w *store.Writer) error {
+			return errors.Join(w.AuditIntent(intent), w.AuditOutcome(outcome), w.AuditEvent(event))
+		})
+		for _, r := range []audit.Record{
+			{Kind: audit.IntentKind, Intent: &intent},
+			{Kind: audit.OutcomeKind, Outcome: &outcome},
+			{Kind: audit.EventKind, Event: &event},
+		} {
+			rows, err := db.AuditStored(t.Context(), r.Kind, []string{r.ID(), "nothing"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := string(rows[r.ID()].Line), string(r.AppendLine(nil)); got != want || len(rows) != 1 {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		}
 	}},
 	{"AppendsOnly", func(t *testing.T, db *store.DB) {
 		intent := audit.Intent{ID: store.NewID(), At: time.Now(), Verdict: "allow: default"}

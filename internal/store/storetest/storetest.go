@@ -41,6 +41,14 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"sender", senderTests},
 		{"account", accountTests},
 		{"audit", auditTests},
+		{"audit query", auditQueryTests},
+		{"resource", resourceTests},
+		{"resourcestate", resourceStateTests},
+		{"signin", signInTests},
+		{"policy", policyTests},
+		{"freeze", freezeTests},
+		{"stream", streamTests},
+		{"contract", contractTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.tests {

@@ -46,12 +46,14 @@ var txTests = []test{
 			State: store.Mined, SetNonce: true, Nonce: ptr(uint64(5)), Hash: ptr(common.HexToHash("0x01")), Block: ptr(uint64(9)),
 			BlockHash: ptr(common.HexToHash("0x02")), Succeeded: ptr(true), Error: ptr("e"), Payload: []byte{9},
 			FeeCeiling: big.NewInt(3), Replaces: ptr("r"), Expires: ptr(time.Time{}),
+			Timing: &store.Timing{Asked: time.Millisecond, Signed: 41_200 * time.Microsecond, Mined: 3 * time.Hour},
 		}
 		if !update(t, db, tx.ID, []store.TxState{store.Held, store.Queued}, u) {
 			t.Fatal("not updated")
 		}
 		want := withNonce(tx, store.Mined, 5)
 		want.Hash, want.Block, want.BlockHash, want.Succeeded = *u.Hash, 9, *u.BlockHash, true
+		want.Timing = *u.Timing
 		want.Error, want.Payload, want.FeeCeiling, want.Replaces, want.Expires = "e", u.Payload, u.FeeCeiling, "r", time.Time{}
 		got := get(t, db, tx.ID)
 		if !got.Updated.After(tx.Updated) {

@@ -5,6 +5,7 @@
 package token
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 )
@@ -36,3 +37,20 @@ func setAside(stdin, stdout *os.File) (in, out *os.File, err error) {
 }
 
 func noCoreDump() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) }
+
+// laneFiles gives the sockets that the parent has opened for so many lanes.
+func laneFiles(n int) (files []*os.File, err error) {
+	const first = 3 // after standard input, output and error
+	for fd := first; fd < first+n; fd++ {
+		var is syscall.Stat_t
+		if err := syscall.Fstat(fd, &is); err != nil {
+			return nil, err
+		}
+		if is.Mode&syscall.S_IFMT != syscall.S_IFSOCK {
+			return nil, fmt.Errorf("file %d is no lane", fd)
+		}
+		syscall.CloseOnExec(fd) // not for what the module starts
+		files = append(files, os.NewFile(uintptr(fd), "lane"))
+	}
+	return files, nil
+}

@@ -22,33 +22,65 @@ const maxObjects = 200_000
 // the process (PKCS#11 v2.40 §2.6.1), but not beyond a login.
 type handles struct {
 	sync.Mutex
-	known map[string]pkcs11.ObjectHandle
+	known map[string]knownHandle
+}
+
+type knownHandle struct {
+	handle  pkcs11.ObjectHandle
+	checked time.Time // when a signature by it was checked last; zero: never
 }
 
 func (h *handles) forgetAll() {
 	h.Lock()
 	defer h.Unlock()
-	h.known = make(map[string]pkcs11.ObjectHandle)
+	h.known = make(map[string]knownHandle)
 }
 
 func (h *handles) get(id []byte, point secp.PublicKey) (pkcs11.ObjectHandle, bool) {
 	h.Lock()
 	defer h.Unlock()
-	o, ok := h.known[string(point[:])+string(id)]
-	return o, ok
+	o, ok := h.known[keyOf(id, point)]
+	return o.handle, ok
 }
 
 func (h *handles) put(id []byte, point secp.PublicKey, o pkcs11.ObjectHandle) {
 	h.Lock()
 	defer h.Unlock()
-	h.known[string(point[:])+string(id)] = o
+	h.known[keyOf(id, point)] = knownHandle{handle: o}
+}
+
+// proven reports whether this very handle has made a signature by the key, and
+// whether the one that it makes now is due for a check. The caller sees to that.
+func (h *handles) proven(id []byte, point secp.PublicKey, o pkcs11.ObjectHandle) (yes, due bool) {
+	h.Lock()
+	defer h.Unlock()
+	k, now := h.known[keyOf(id, point)], time.Now()
+	if k.handle != o || k.checked.IsZero() {
+		return false, true
+	}
+	if due = now.Sub(k.checked) >= checkEvery; due {
+		h.known[keyOf(id, point)] = knownHandle{o, now}
+	}
+	return true, due
+}
+
+// prove notes that it has, unless it was forgotten meanwhile.
+func (h *handles) prove(id []byte, point secp.PublicKey, o pkcs11.ObjectHandle) {
+	h.Lock()
+	defer h.Unlock()
+	if k, ok := h.known[keyOf(id, point)]; ok && k.handle == o {
+		h.known[keyOf(id, point)] = knownHandle{o, time.Now()}
+	}
 }
 
 func (h *handles) forget(id []byte, point secp.PublicKey) {
 	h.Lock()
 	defer h.Unlock()
-	delete(h.known, string(point[:])+string(id))
+	delete(h.known, keyOf(id, point))
 }
+
+// keyOf is what handles are known by.
+func keyOf(id []byte, point secp.PublicKey) string { return string(point[:]) + string(id) }
 
 // search gives the handles of all objects that fit.
 func (t *token) search(s pkcs11.SessionHandle, template []*pkcs11.Attribute) (found []pkcs11.ObjectHandle, err error) {

@@ -5,6 +5,7 @@
 package token
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"sync"
@@ -30,21 +31,30 @@ const endTime = time.Second
 
 // server answers requests.
 type server struct {
-	token *token
-	out   io.Writer
-	write sync.Mutex
-	ended chan int // receives how to exit
+	token  *token
+	in     *bufio.Reader
+	out    *output       // of what came through in
+	opened chan struct{} // closed when requests may come
+	places chan struct{} // one taken for each request
+	ended  chan int      // receives how to exit
 }
 
 // serve answers what comes through in until that ends, or until the module is
 // of no more use. It gives the exit status.
 func serve(in io.Reader, out io.Writer) int {
-	sv := &server{out: out, ended: make(chan int, 1)}
-	first, err := wire.Read(in)
+	sv := &server{
+		in: bufio.NewReader(in), out: &output{w: out}, opened: make(chan struct{}),
+		places: make(chan struct{}, maxRequests), ended: make(chan int, 1),
+	}
+	first, err := wire.Read(sv.in)
 	if err != nil {
 		return exitRequest
 	}
 	settings, err := first.Settings()
+	if err != nil {
+		return exitRequest
+	}
+	lanes, err := laneFiles(settings.Lanes)
 	if err != nil {
 		return exitRequest
 	}
@@ -54,53 +64,73 @@ func serve(in io.Reader, out io.Writer) int {
 		sv.token = t
 		opened <- f
 	}()
-	requests := make(chan wire.Message)
-	go read(in, requests)
+	go sv.next()
 	select { // a parent that goes while a module hangs in C_Initialize is noticed
 	case f := <-opened:
 		if f != nil {
-			sv.reply(f.Message(first.ID))
+			sv.reply(sv.out, f.Message(first.ID))
 			return exitOpen
 		}
-	case <-requests:
+	case <-sv.ended:
 		return exitEnd
 	}
-	sv.reply(sv.token.hello().Message(first.ID))
-	return sv.loop(requests)
+	close(sv.opened)
+	for _, lane := range lanes {
+		go sv.follow(lane)
+	}
+	sv.reply(sv.out, sv.token.hello().Message(first.ID))
+	status := <-sv.ended
+	if status == exitEnd {
+		sv.end()
+	}
+	return status
 }
 
-// read passes requests on until the pipe ends.
-func read(in io.Reader, requests chan<- wire.Message) {
-	defer close(requests)
+// next waits for a request, leaves the pipe to another goroutine and handles it:
+// so no request is handed from one goroutine to another, which would take longer
+// than all the rest of what this process adds to a signature.
+func (sv *server) next() {
+	m, err := wire.Read(sv.in)
+	select {
+	case <-sv.opened:
+	default:
+		err = io.ErrUnexpectedEOF // a parent has nothing to say before it was greeted
+	}
+	if err != nil {
+		sv.leave(exitEnd)
+		return
+	}
+	select {
+	case sv.places <- struct{}{}:
+	default:
+		sv.leave(exitRequest)
+		return
+	}
+	go sv.next()
+	r := &request{Message: m, out: sv.out}
+	sv.handle(r)
+	<-sv.places
+	if r.later != nil {
+		r.later()
+	}
+}
+
+// follow answers the signatures asked for along a lane, one after the other. A
+// read of a lane blocks its thread, which signs when it is woken.
+func (sv *server) follow(lane io.ReadWriter) {
+	in, out := bufio.NewReader(lane), &output{w: lane}
 	for {
 		m, err := wire.Read(in)
 		if err != nil {
+			return // the parent is gone, which the pipe says as well
+		}
+		if m.Op != wire.Sign {
+			sv.leave(exitRequest)
 			return
 		}
-		requests <- m
-	}
-}
-
-func (sv *server) loop(requests <-chan wire.Message) int {
-	places := make(chan struct{}, maxRequests)
-	for {
-		select {
-		case status := <-sv.ended:
-			return status
-		case m, ok := <-requests:
-			if !ok {
-				sv.end()
-				return exitEnd
-			}
-			select {
-			case places <- struct{}{}:
-			default:
-				return exitRequest
-			}
-			go func() {
-				defer func() { <-places }()
-				sv.handle(m)
-			}()
+		r := &request{Message: m, out: out}
+		if sv.handle(r); r.later != nil {
+			go r.later()
 		}
 	}
 }
@@ -118,19 +148,26 @@ func (sv *server) end() {
 	}
 }
 
-func (sv *server) handle(m wire.Message) {
-	var deadline time.Time
-	if m.Left > 0 {
-		deadline = time.Now().Add(m.Left)
+// request is one from the parent.
+type request struct {
+	wire.Message
+	deadline time.Time
+	out      *output
+	later    func() // what is left to do once it is answered; may be nil
+}
+
+func (sv *server) handle(r *request) {
+	if r.Left > 0 {
+		r.deadline = time.Now().Add(r.Left)
 	}
-	reply, err := sv.answer(m, deadline)
+	reply, err := sv.answer(r)
 	if err == nil {
-		reply.ID, reply.Op = m.ID, wire.Done
-		sv.reply(reply)
+		reply.ID, reply.Op = r.ID, wire.Done
+		sv.reply(r.out, reply)
 		return
 	}
-	f := failure(whats[m.Op], err)
-	sv.reply(f.Message(m.ID))
+	f := failure(whats[r.Op], err)
+	sv.reply(r.out, f.Message(r.ID))
 	var broken *brokenError
 	switch {
 	case errors.As(err, &broken):
@@ -146,16 +183,17 @@ var whats = map[wire.Op]string{
 	wire.Create: "create a key", wire.Import: "import a key", wire.Delete: "delete the key",
 }
 
-func (sv *server) answer(m wire.Message, deadline time.Time) (wire.Message, error) {
-	t := sv.token
+func (sv *server) answer(r *request) (wire.Message, error) {
+	t, m, deadline := sv.token, r.Message, r.deadline
 	switch m.Op {
 	case wire.Sign:
 		id, point, err := m.Target(1)
 		if err != nil || len(m.Fields[2]) != 32 {
 			return wire.Message{}, wire.ErrFrame
 		}
-		sig, err := t.sign(deadline, id, point, [32]byte(m.Fields[2]))
-		return wire.Message{Fields: [][]byte{sig.R[:], sig.S[:], {sig.V}}}, err
+		sig, later, err := t.sign(deadline, id, point, [32]byte(m.Fields[2]))
+		r.later = later
+		return wire.Message{Fields: [][]byte{sig.R[:], sig.S[:]}}, err
 	case wire.Find, wire.Delete:
 		id, point, err := m.Target(0)
 		if err != nil {
@@ -166,12 +204,12 @@ func (sv *server) answer(m wire.Message, deadline time.Time) (wire.Message, erro
 		}
 		return wire.Message{}, t.remove(deadline, id, point)
 	case wire.List:
-		entries, err := t.entries(deadline, func() { sv.reply(wire.Message{ID: m.ID, Op: wire.More}) })
+		entries, err := t.entries(deadline, func() { sv.reply(r.out, wire.Message{ID: m.ID, Op: wire.More}) })
 		if err != nil {
 			return wire.Message{}, err
 		}
 		for len(entries) > wire.EntriesPerMessage {
-			sv.reply(wire.Entries(m.ID, wire.More, entries[:wire.EntriesPerMessage]))
+			sv.reply(r.out, wire.Entries(m.ID, wire.More, entries[:wire.EntriesPerMessage]))
 			entries = entries[wire.EntriesPerMessage:]
 		}
 		return wire.Entries(m.ID, wire.Done, entries), nil
@@ -196,16 +234,22 @@ func (sv *server) answer(m wire.Message, deadline time.Time) (wire.Message, erro
 	return wire.Message{}, wire.ErrFrame
 }
 
+// output is where replies go. Many may be sent at the same time.
+type output struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
 // reply sends a reply. Without a parent there is nobody to tell that it failed.
-func (sv *server) reply(m wire.Message) {
+func (sv *server) reply(out *output, m wire.Message) {
 	frame, err := wire.Append(nil, m)
 	if err != nil {
 		f := &wire.Failure{Kind: wire.BadResponse, Why: "the answer is too long"}
 		frame, _ = wire.Append(nil, f.Message(m.ID))
 	}
-	sv.write.Lock()
-	defer sv.write.Unlock()
-	if _, err := sv.out.Write(frame); err != nil {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if _, err := out.w.Write(frame); err != nil {
 		sv.leave(exitEnd)
 	}
 }

@@ -15,29 +15,46 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/secp"
 )
 
-// sign signs a digest with CKM_ECDSA, which does not hash it. The signature is
-// checked against the public key: a handle that has come to mean another key
-// would otherwise make a signature of a stranger.
-func (t *token) sign(deadline time.Time, id []byte, point secp.PublicKey, digest [32]byte) (secp.Signature, error) {
+// signature is what a token makes: two numbers of 32 bytes.
+type signature struct{ R, S [32]byte }
+
+// checkEvery is how often a handle in use is checked.
+const checkEvery = 100 * time.Millisecond
+
+// sign signs a digest with CKM_ECDSA, which does not hash it. A handle that was
+// found wrongly, or has come to mean another key, makes signatures of a stranger;
+// it is to be forgotten and found again. So a signature is checked against the
+// public key before it is given if it is the first by its handle, and if the
+// digest was signed before: a daemon that finds a signature to be wrong asks for
+// it once more. It checks each before it uses it. To check all of them here too
+// would take the processor from those that follow, so it is done with one in a
+// while, for callers that do not ask again.
+//
+// later is that check, for when the signature has been given; nil: none.
+func (t *token) sign(deadline time.Time, id []byte, point secp.PublicKey, digest [32]byte) (sig signature, later func(), err error) {
 	for again := true; ; again = false {
-		var sig secp.Signature
+		var due bool
 		err := t.run(deadline, func(s pkcs11.SessionHandle) (err error) {
-			sig, err = t.signOnce(s, id, point, digest)
+			sig, due, err = t.signOnce(s, id, point, digest)
 			return err
 		})
 		if again && errors.Is(err, errOtherKey) {
 			continue // the handle is forgotten: find it again, once
 		}
-		return sig, err
+		if err == nil && due {
+			later = func() { t.verify(id, point, digest, sig) }
+		}
+		return sig, later, err
 	}
 }
 
 var errOtherKey = &wire.Failure{Kind: wire.BadResponse, Why: "sign: the token's signature is not by this key"}
 
-func (t *token) signOnce(s pkcs11.SessionHandle, id []byte, point secp.PublicKey, digest [32]byte) (secp.Signature, error) {
+// signOnce reports as well whether the signature is due for a check.
+func (t *token) signOnce(s pkcs11.SessionHandle, id []byte, point secp.PublicKey, digest [32]byte) (sig signature, due bool, err error) {
 	h, err := t.find(s, id, point)
 	if err != nil {
-		return secp.Signature{}, err
+		return signature{}, false, err
 	}
 	err = t.module.SignInit(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_ECDSA, nil)}, h)
 	var raw []byte
@@ -46,18 +63,31 @@ func (t *token) signOnce(s pkcs11.SessionHandle, id []byte, point secp.PublicKey
 	}
 	if err != nil {
 		t.handles.forget(id, point)
-		return secp.Signature{}, err
+		return signature{}, false, err
 	}
-	r, sv, err := split(raw)
-	if err != nil {
-		return secp.Signature{}, &wire.Failure{Kind: wire.BadResponse, Why: "sign: " + err.Error()}
+	if sig.R, sig.S, err = split(raw); err != nil {
+		return signature{}, false, &wire.Failure{Kind: wire.BadResponse, Why: "sign: " + err.Error()}
 	}
-	sig, err := secp.Finish(point.Address(), digest, r, sv)
-	if err != nil {
+	proven, due := t.handles.proven(id, point, h)
+	if proven && !t.given.has(digest) {
+		t.given.add(digest)
+		return sig, due, nil
+	}
+	if !t.verify(id, point, digest, sig) {
+		return signature{}, false, errOtherKey
+	}
+	t.handles.prove(id, point, h)
+	return sig, false, nil
+}
+
+// verify reports whether the signature is by the key. If it is not, the handle
+// is forgotten: the next request finds it again.
+func (t *token) verify(id []byte, point secp.PublicKey, digest [32]byte, sig signature) bool {
+	if _, err := secp.Finish(point.Address(), digest, sig.R, sig.S); err != nil {
 		t.handles.forget(id, point)
-		return secp.Signature{}, errOtherKey
+		return false
 	}
-	return sig, nil
+	return true
 }
 
 // split reads r‖s: two halves of equal length, which may be shorter than the

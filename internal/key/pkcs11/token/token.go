@@ -30,6 +30,7 @@ type token struct {
 	info     pkcs11.TokenInfo
 	library  string
 	handles  handles
+	given    given
 	failures atomic.Int64 // curable errors since the last success
 
 	// Requests hold life for reading; starting anew holds it for writing.

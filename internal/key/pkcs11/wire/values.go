@@ -11,10 +11,11 @@ import (
 
 // Bounds of what a token says of itself and of its keys, in bytes.
 const (
-	MaxID   = 256  // of a CKA_ID
-	MaxText = 1024 // of a label, a name or a reason
-	maxPath = 4096
-	maxPIN  = 1024
+	MaxID    = 256  // of a CKA_ID
+	MaxText  = 1024 // of a label, a name or a reason
+	maxPath  = 4096
+	maxPIN   = 1024
+	maxLanes = 64
 	// EntriesPerMessage is how many entries surely fit into one message.
 	EntriesPerMessage = 64
 )
@@ -27,6 +28,7 @@ type Settings struct {
 	Serial   string // of the token; empty: the label decides
 	PIN      []byte
 	Sessions uint32 // that the pool would like to have
+	Lanes    int    // sockets for one signature at a time, from file number 3 on
 	CloudHSM bool   // every session is read-write, every object private
 }
 
@@ -37,23 +39,23 @@ func (s Settings) Message() Message {
 		flags[0] = 1
 	}
 	return Message{Op: Start, Fields: [][]byte{
-		[]byte(s.Module), []byte(s.Label), []byte(s.Serial), s.PIN, binary.BigEndian.AppendUint32(nil, s.Sessions), flags,
+		[]byte(s.Module), []byte(s.Label), []byte(s.Serial), s.PIN, binary.BigEndian.AppendUint32(nil, s.Sessions), {byte(s.Lanes)}, flags,
 	}}
 }
 
 // Settings reads a Start request.
 func (m Message) Settings() (Settings, error) {
-	f, err := m.fields(6)
+	f, err := m.fields(7)
 	if err != nil {
 		return Settings{}, err
 	}
 	if m.Op != Start || len(f[0]) > maxPath || len(f[1]) > MaxText || len(f[2]) > MaxText || len(f[3]) > maxPIN ||
-		len(f[4]) != 4 || len(f[5]) != 1 || f[5][0] > 1 {
+		len(f[4]) != 4 || len(f[5]) != 1 || f[5][0] > maxLanes || len(f[6]) != 1 || f[6][0] > 1 {
 		return Settings{}, fmt.Errorf("wire: %w: not the settings of a child", ErrFrame)
 	}
 	return Settings{
 		Module: string(f[0]), Label: string(f[1]), Serial: string(f[2]), PIN: f[3],
-		Sessions: binary.BigEndian.Uint32(f[4]), CloudHSM: f[5][0] == 1,
+		Sessions: binary.BigEndian.Uint32(f[4]), Lanes: int(f[5][0]), CloudHSM: f[6][0] == 1,
 	}, nil
 }
 

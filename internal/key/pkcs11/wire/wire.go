@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wire is the language between the daemon and the child process that
-// holds a PKCS#11 module: requests and replies in frames over two pipes. Many
-// requests may be under way at once; each reply bears the number of its
-// request. A request says how much of its caller's time is left.
+// holds a PKCS#11 module: requests and replies in frames over two pipes, and
+// over sockets for one signature at a time each. Many requests may be under way
+// at once; each reply bears the number of its request. A request says how much of
+// its caller's time is left.
 //
 // Everything has a bound, and every byte is accounted for: a frame that is too
 // long, too short or followed by anything is refused, since what a crashing
@@ -25,7 +26,7 @@ type Op byte
 // Requests.
 const (
 	Start  Op = iota + 1 // Settings → Hello; the first, and only once
-	Sign                 // id, point, digest → r, s, recovery id
+	Sign                 // id, point, digest → r, s
 	Find                 // id, point → nothing
 	List                 // nothing → entries, in several replies
 	Check                // nothing → nothing: would a signature be made now?

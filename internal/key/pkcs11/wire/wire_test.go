@@ -26,7 +26,7 @@ func frame(t testing.TB, m wire.Message) []byte {
 
 func TestValuesComeBackAsTheyWere(t *testing.T) {
 	point := secp.PublicKey{1, 63: 9}
-	settings := wire.Settings{Module: "/m.so", Label: "l", Serial: "s", PIN: []byte("1234"), Sessions: 16, CloudHSM: true}
+	settings := wire.Settings{Module: "/m.so", Label: "l", Serial: "s", PIN: []byte("1234"), Sessions: 16, Lanes: 5, CloudHSM: true}
 	hello := wire.Hello{Sessions: 3, Label: "l", Serial: "s", Manufacturer: "m", Model: "o", Library: "x 1.2"}
 	entries := []wire.Entry{
 		{ID: []byte{1, 2}, Label: "a", Point: point},
