@@ -124,20 +124,21 @@ func (s shape) has(members ...string) bool {
 func (s shape) is(members ...string) bool { return len(s) == len(members) && s.has(members...) }
 
 // permissive reports whether a type, or one within it, looks like a permission to
-// take tokens: by its name, or by a member for whom the permission is.
+// take tokens: by its name, by a member for whom the permission is, or by one that is a
+// call which others make in the signer's name (a meta-transaction).
 func permissive(td *apitypes.TypedData, name string, seen map[string]bool) bool {
 	if seen[name] {
 		return false
 	}
 	seen[name] = true
-	for _, word := range []string{"permit", "approv", "allowance", "withauthorization"} {
+	for _, word := range []string{"permit", "approv", "allowance", "withauthorization", "metatransaction", "forwardrequest"} {
 		if strings.Contains(strings.ToLower(name), word) {
 			return true
 		}
 	}
 	for _, f := range td.Types[name] {
 		switch strings.ToLower(strings.Trim(f.Name, "_")) {
-		case "spender", "operator", "approved", "allowed":
+		case "spender", "operator", "approved", "allowed", "functionsignature":
 			return true
 		}
 		base, _, _ := strings.Cut(f.Type, "[")

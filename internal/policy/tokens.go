@@ -18,7 +18,7 @@ type tokenMethod struct {
 
 // tokenMethods are the methods that limits count, by their selectors: of ERC-20
 // and its additions (677, 777, 1363), ERC-721, ERC-1155, old tokens of DSToken's
-// kind, and Permit2. What only takes a permission back is not there: it counts
+// kind, ERC-4626, ERC-6909, and Permit2. What only takes a permission back is not there: it counts
 // nothing. Neither are deposits of others' permits.
 var tokenMethods = sync.OnceValue(func() map[[4]byte][]tokenMethod {
 	all := map[[4]byte][]tokenMethod{}
@@ -48,6 +48,7 @@ var tokenMethods = sync.OnceValue(func() map[[4]byte][]tokenMethod {
 		"push(address to, uint256 amount)",
 		"pull(address from, uint256 amount)",
 		"move(address from, address to, uint256 amount)",
+		"redeem(uint256 amount, address receiver, address owner)", // shares of a vault, ERC-4626
 	)
 	add(oneToken, approved,
 		"approve(address spender, uint256 amount)", // ERC-721 too, with the id as amount
@@ -61,8 +62,13 @@ var tokenMethods = sync.OnceValue(func() map[[4]byte][]tokenMethod {
 	add(oneToken, withoutEnd,
 		"approve(address spender)",
 		"authorizeOperator(address operator)",
+		"withdraw(uint256 assets, address receiver, address owner)", // how many shares that is, only the vault knows
+		"multicall(bytes[] calls)",                                  // of the token itself: any of its methods
 	)
-	add(oneToken, forAll, "setApprovalForAll(address operator, bool approved)")
+	add(oneToken, forAll,
+		"setApprovalForAll(address operator, bool approved)",
+		"setOperator(address operator, bool approved)",
+	)
 	add(oneToken, onePiece,
 		"safeTransferFrom(address from, address to, uint256 id)",
 		"safeTransferFrom(address from, address to, uint256 id, bytes data)",
@@ -72,7 +78,10 @@ var tokenMethods = sync.OnceValue(func() map[[4]byte][]tokenMethod {
 		"safeBatchTransferFrom(address from, address to, uint256[] ids, uint256[] amount, bytes data)",
 		"burn(address from, uint256 id, uint256 amount)",
 		"burnBatch(address from, uint256[] ids, uint256[] amount)",
+		"transfer(address to, uint256 id, uint256 amount)", // ERC-6909, as the next two
+		"transferFrom(address from, address to, uint256 id, uint256 amount)",
 	)
+	add(oneToken, approvedPieces, "approve(address spender, uint256 id, uint256 amount)")
 	add(someToken, permit2,
 		"approve(address token, address spender, uint160 amount, uint48 expiration)",
 		"transferFrom(address from, address to, uint160 amount, address token)",
@@ -124,6 +133,10 @@ func somePieces(token common.Address, args value) []movement {
 		sum.Add(sum, n.uint())
 	}
 	return []movement{moved(token, sum)}
+}
+
+func approvedPieces(token common.Address, args value) []movement {
+	return []movement{allowance(token, member(args, "amount"))}
 }
 
 func permit2(_ common.Address, args value) []movement {
