@@ -169,6 +169,17 @@ var exportAttacks = map[string]exportAttack{
 	},
 }
 
+// differ is where the first line begins in which two texts are not the same.
+func differ(a, b string) int {
+	line := 0
+	for i := 0; i < len(a) && i < len(b) && a[i] == b[i]; i++ {
+		if a[i] == '\n' {
+			line = i + 1
+		}
+	}
+	return line
+}
+
 func flip(r *rand.Rand, s string) string {
 	b := []byte(s)
 	b[r.IntN(len(b))] ^= 1 << r.IntN(7)
@@ -209,7 +220,8 @@ func TestTheFirstBadRecordOfAnExportIsNamed(t *testing.T) {
 			report := verifyFile(t, []byte(text), r.key, c.Note)
 			first, bad := report.First()
 			if !bad || first.Index != want {
-				t.Errorf("%s, trial %d: named %+v (%v), want place %d", name, n, first, bad, want)
+				t.Errorf("%s, trial %d: named %+v (%v), want place %d; the file is another from\n%.200s\non, which was\n%.200s", name, n, first, bad, want,
+					text[differ(text, file):], file[differ(text, file):])
 			}
 		}
 	}

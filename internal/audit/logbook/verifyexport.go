@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/bits"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -41,11 +43,9 @@ func VerifyExport(ctx context.Context, file io.Reader, v Verifier, cfg VerifyCon
 	if err := f.run(ctx); err != nil {
 		return Report{}, err
 	}
-	for id := range f.open {
-		if x.report.Unanswered++; len(x.report.UnansweredIDs) < x.cfg.Limit {
-			x.report.UnansweredIDs = append(x.report.UnansweredIDs, id)
-		}
-	}
+	open := slices.Sorted(maps.Keys(f.open)) // ids of intents are in the order of time
+	x.report.Unanswered = int64(len(open))
+	x.report.UnansweredIDs = open[:min(len(open), x.cfg.Limit)]
 	return x.done(), nil
 }
 
@@ -183,7 +183,12 @@ func (f *fileExaminer) latePrune(e exportLine) {
 
 // seal judges the records that follow a seal.
 func (f *fileExaminer) seal(e exportLine) error {
-	g := group{adopted: e.Adopted, paths: make([][]tlog.Hash, max(min(e.Count, groupSize), 0))}
+	if e.Count < 1 || e.Count > groupSize {
+		f.stray = true // so are the records after it
+		f.blame(Problem{Index: f.tree.size, What: Forged, Why: fmt.Sprintf("here stands a seal of %d records, of which each has 1 to %d", e.Count, groupSize)})
+		return nil
+	}
+	g := group{adopted: e.Adopted, paths: make([][]tlog.Hash, e.Count)}
 	copy(g.signature[:], e.Signature)
 	paths := e.Paths
 	for i := range g.paths {
