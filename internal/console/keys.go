@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/config"
@@ -182,8 +183,11 @@ func importAccount(ctx context.Context, v *visit) (view, error) {
 const smallestWrapped = 385
 
 // isClear reports whether something looks like a private key as people have it: in
-// hex, as a v3 file or as PEM.
+// hex, as a v3 file or as PEM. What is wrapped is no text, even if it begins so.
 func isClear(text []byte) bool {
+	if !utf8.Valid(text) {
+		return false
+	}
 	text = bytes.TrimSpace(text)
 	_, err := hex.DecodeString(strings.TrimPrefix(string(text), "0x"))
 	return err == nil && len(text) <= 66 || bytes.HasPrefix(text, []byte("{")) || bytes.HasPrefix(text, []byte("-----BEGIN"))

@@ -113,6 +113,14 @@ func TestKeyIsImportedWrappedAndInClearRefused(t *testing.T) {
 		t.Errorf("%+v", r.run.added)
 	}
 
+	braced := ""
+	for first := byte(0); first != '{'; first = must2(base64.StdEncoding.DecodeString(braced))(t)[0] {
+		braced = b.wrap(at, der)
+	}
+	if a := b.send(at+"/import", url.Values{"name": {"old-2"}, "wrapped_key": {braced}}); a.code != http.StatusSeeOther {
+		t.Errorf("a wrapped key that begins as JSON does, as one of 256: %d: %s", a.code, a.text)
+	}
+
 	inHex := hex.EncodeToString(private)
 	asPEM := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	v3 := `{"version":3,"crypto":{"ciphertext":"` + inHex + `"}}`
@@ -139,7 +147,7 @@ func TestKeyIsImportedWrappedAndInClearRefused(t *testing.T) {
 	if a := b.send(at+"/import", url.Values{"name": {"x"}, "wrapped_key": {wrapped}}); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.text, "the policy administrator is missing") || strings.Contains(a.text, wrapped[:64]) {
 		t.Errorf("%d", a.code)
 	}
-	if r.run.added.count != 1 {
+	if r.run.added.count != 2 {
 		t.Errorf("%d keys were taken in", r.run.added.count)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/hsmsigner/hsmsigner/internal/auth"
 	"github.com/hsmsigner/hsmsigner/internal/platform"
 )
 
@@ -85,8 +86,11 @@ func overview(ctx context.Context, v *visit) (view, error) {
 	return view{page: "overview", title: "Overview", section: "overview", data: p, fragment: v.wantsFragment()}, nil
 }
 
-// firstSteps are what somebody does who has just come here.
+// firstSteps are what somebody does who has just come here, and may.
 func (v *visit) firstSteps(p overviewPage) []startStep {
+	if !v.canSomewhere(auth.Admin) {
+		return nil
+	}
 	declared := slices.ContainsFunc(p.Wallets, func(w walletRow) bool { return w.ReadOnly })
 	if len(p.Wallets) > 0 && (declared || len(p.Recent) > 0) {
 		return nil

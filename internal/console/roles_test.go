@@ -23,6 +23,16 @@ func TestWhoMayMakeNothingIsOfferedNothing(t *testing.T) {
 			t.Errorf("%s: an admin is not offered one", path)
 		}
 	}
+	empty := r.make(platform.Environments, `{"name":"empty"}`).(*platform.Environment).ID
+	for _, path := range []string{"/overview", "/documents", "/credentials"} {
+		at := placed(platform.DefaultConsortium, empty) + path
+		if page := reader.get(at).text; strings.Contains(page, `/new"`) || !strings.Contains(page, "Admins of a membership") {
+			t.Errorf("%s: an auditor is offered what is refused, or is not told who makes it", path)
+		}
+		if page := admin.get(at).text; !strings.Contains(page, `/wallets/new"`) && path != "/credentials" {
+			t.Errorf("%s: an admin is not offered a wallet", path)
+		}
+	}
 	for name, b := range map[string]*browser{"auditor": reader, "admin": admin} {
 		page := b.get(home("/keys")).text
 		if offered := strings.Contains(page, "Yes, delete it"); offered != (name == "admin") {

@@ -168,7 +168,8 @@ func (k *streamSocket) take(v strictjson.Value, wg *sync.WaitGroup) {
 		}
 		if !k.replies {
 			k.replies = true
-			wg.Go(k.follow)
+			begun := time.Now() // not when it comes to be followed: the client may send at once
+			wg.Go(func() { k.follow(begun) })
 		}
 	case kind.Kind == strictjson.String && kind.Text == "ack":
 		k.listener.Answer(topic.Text, nil) // one for what was broadcast means nothing
@@ -237,9 +238,8 @@ func (k *streamSocket) bye(why farewell) {
 	k.cancel()
 }
 
-// follow sends the replies of the caller's requests that end from now on.
-func (k *streamSocket) follow() {
-	begun := time.Now()
+// follow sends the replies of the caller's requests that end from a time on.
+func (k *streamSocket) follow(begun time.Time) {
 	open := map[string]time.Time{} // replies that were pending, and since when
 	told := map[string]time.Time{}
 	tick := time.NewTicker(replyPoll)

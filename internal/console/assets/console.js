@@ -120,28 +120,37 @@
     }
   });
 
+  // Whether a mouse button or a finger is down: a click is one only if what it began
+  // on is still there when it ends.
+  let pressed = false;
+  addEventListener("pointerdown", () => { pressed = true; }, true);
+  for (const kind of ["pointerup", "pointercancel", "contextmenu"]) addEventListener(kind, () => { setTimeout(() => { pressed = false; }); }, true);
+
   // Parts that keep themselves up to date, while somebody looks.
   const live = (el) => {
     const every = Number(el.dataset.every) || 3000;
     let wait = every, was = "";
     const next = () => setTimeout(look, wait);
+    // What is being read, filled in or clicked on is not taken away.
+    const used = () => {
+      const busy = el.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, summary, button");
+      const selection = getSelection();
+      const marked = selection && !selection.isCollapsed && el.contains(selection.anchorNode);
+      return busy || marked || pressed;
+    };
     const look = async () => {
       if (document.hidden) {
         document.addEventListener("visibilitychange", look, { once: true });
         return;
       }
-      // What is being read or filled in is not taken away.
-      const busy = el.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, summary, button");
-      const selection = getSelection();
-      const marked = selection && !selection.isCollapsed && el.contains(selection.anchorNode);
-      if (busy || marked) { next(); return; }
+      if (used()) { next(); return; }
       try {
         const answer = await fetch(el.dataset.live, { headers: { "X-Fragment": "1" }, credentials: "same-origin", cache: "no-store" });
         if (answer.status === 401) { location.reload(); return; }
         const text = await answer.text();
         if (answer.ok) {
           wait = every;
-          if (text !== was) {
+          if (text !== was && !used()) { // nor what has come to be used since it was asked for
             was = text;
             const focused = el.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
             el.innerHTML = text;
