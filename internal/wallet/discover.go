@@ -46,6 +46,7 @@ func (w *Wallet) take(ctx context.Context, found *listing, sparing bool) (Report
 	w.logNew(problems)
 	w.problems.Store(&problems)
 	w.ready.Store(true)
+	w.listed.Store(true)
 	if sparing && w.stored.says(accounts) && found.at.Sub(w.stored.at) < storeSeenAfter {
 		return report, nil
 	}

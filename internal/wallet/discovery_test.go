@@ -44,7 +44,7 @@ func TestWalletsOnOneDiscoveryListOnce(t *testing.T) {
 		}
 	})
 	for _, w := range wallets {
-		for end := time.Now().Add(10 * time.Second); !w.Ready(); {
+		for end := time.Now().Add(time.Minute); !w.Ready(); {
 			if time.Now().After(end) {
 				t.Fatal("not ready")
 			}
@@ -80,9 +80,12 @@ func TestWalletThatJoinsLaterGetsWhatWasFoundLast(t *testing.T) {
 	v.setOutage(fmt.Errorf("dial: %w", key.ErrUnavailable))
 	late := openUnrefreshed(t, v, d, func(c *Config) { c.Name, c.Discovery = "late", all })
 	defer late.Close()
-	for end := time.Now().Add(10 * time.Second); !late.Ready(); {
+	for end := time.Now().Add(time.Minute); !late.Ready(); {
 		if time.Now().After(end) {
 			t.Fatal("it waits for a backend that is away")
+		}
+		if p := late.Progress(); !p.Finished.IsZero() && len(late.Accounts()) == 0 {
+			t.Fatal("it is said to have been listed, and has no accounts")
 		}
 		time.Sleep(time.Millisecond)
 	}

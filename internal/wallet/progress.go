@@ -27,8 +27,16 @@ type Progress struct {
 }
 
 // Progress returns how far the discovery is that is under way, or what the last
-// one came to.
-func (w *Wallet) Progress() Progress { return w.discovery.going.state() }
+// one came to. For a wallet that has just joined others', none has succeeded before
+// what it found is its own too: whoever is told that one did sees its accounts.
+func (w *Wallet) Progress() Progress {
+	listed := w.listed.Load()
+	now := w.discovery.going.state()
+	if !listed {
+		now.Finished, now.Took = time.Time{}, 0
+	}
+	return now
+}
 
 func (p *progress) state() Progress {
 	p.mu.Lock()

@@ -127,6 +127,7 @@ type Wallet struct {
 	snapshot atomic.Pointer[snapshot]
 	problems atomic.Pointer[[]key.Problem]
 	ready    atomic.Bool
+	listed   atomic.Bool // what a discovery has found was taken
 
 	quota   *key.Quota    // never nil; shared with whoever asks the same service
 	slots   chan struct{} // one element for each signing call in progress
