@@ -85,7 +85,7 @@ func (d *Daemon) Restart() {
 		d.Kill9()
 	}
 	d.Process = Start(d.t, "hsmsigner", d.bin.Hsmsigner, "serve", "--config", d.config)
-	client := http.Client{Timeout: time.Second}
+	client := http.Client{Timeout: 10 * time.Second}
 	for end := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
 		reply, err := client.Get(d.AdminURL + "/readyz")
 		if err == nil {

@@ -45,8 +45,8 @@ func Root() (string, error) {
 	return filepath.Dir(mod), nil
 }
 
-// FreeAddress returns a loopback address nobody listened on a moment ago. Another
-// process may take it in between: then the start fails, loudly.
+// FreeAddress returns a loopback address nobody listened on a moment ago, and that no
+// other test is given meanwhile ([freeport.Address]).
 func FreeAddress(t T) string {
 	t.Helper()
 	address, err := freeport.Address(context.Background())

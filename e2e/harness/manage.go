@@ -32,11 +32,10 @@ func Manage(t T, bin Binaries, d *Daemon) *Manager {
 		t.Fatalf("harness: admin bootstrap: %v: %s%s", err, out, diagnosis.String())
 	}
 	m := &Manager{Key: strings.TrimSpace(string(out)), URL: d.AdminURL + "/api/v1", t: t}
-	for range 100 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if code, _ := m.Ask("GET", "/whoami", ""); code == http.StatusOK {
 			return m
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("harness: the first API key opens nothing")
 	return nil

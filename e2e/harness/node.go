@@ -16,8 +16,8 @@ import (
 )
 
 // startTimeout bounds the wait for a program to answer. Cold starts on a busy
-// two-core machine take a few seconds.
-const startTimeout = 30 * time.Second
+// two-core machine take a few seconds, and many times that beside other tests.
+const startTimeout = 2 * time.Minute
 
 // Node is a running Ethereum node that mines by itself.
 type Node struct {
@@ -79,7 +79,7 @@ func (n *Node) connect(t T) {
 	t.Cleanup(n.RPC.Close)
 	n.Eth = ethclient.NewClient(n.RPC)
 	for end := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		var id *big.Int
 		id, err = n.Eth.ChainID(ctx)
 		cancel()
@@ -95,7 +95,7 @@ func (n *Node) connect(t T) {
 
 func (n *Node) call(t T, result any, method string, args ...any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := n.RPC.CallContext(ctx, result, method, args...); err != nil {
 		t.Fatalf("harness: %s: %v", method, err)

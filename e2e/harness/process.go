@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// stopTimeout is above the 30 s that the daemon allows itself for a graceful stop.
-const stopTimeout = 35 * time.Second
+// stopTimeout is well above the 30 s that the daemon allows itself for a graceful
+// stop, which begin only once it is given the processor.
+const stopTimeout = 90 * time.Second
 
 // Process is a running program. Its output is kept (the last 64 KiB) and shown
 // when the test fails.
@@ -33,7 +34,7 @@ func Start(t T, name, path string, args ...string) *Process {
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.SysProcAttr = dieWithParent()
 	// A child of the child that keeps the pipe open must not block Wait.
-	p.cmd.WaitDelay = 2 * time.Second
+	p.cmd.WaitDelay = 10 * time.Second
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("harness: start %s: %v", name, err)
 	}
