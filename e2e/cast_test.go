@@ -25,7 +25,7 @@ func useCast(t *testing.T, d door, account common.Address) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	c := &cast{t, ctx, path, d, account}
 	c.reads()

@@ -81,7 +81,7 @@ func nodeScript(script string, ones int) func(*testing.T, door, common.Address) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "node", script)
 		cmd.Dir = filepath.Join(root, "e2e", "clients")
@@ -100,7 +100,7 @@ func nodeScript(script string, ones int) func(*testing.T, door, common.Address) 
 
 func readHistory(t *testing.T, node *harness.Node, after uint64) *harness.History {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	history, err := harness.ReadHistory(ctx, node, after)
 	if err != nil {

@@ -74,7 +74,7 @@ func Test2000SendsOver10AddressesMixedTransports(t *testing.T) {
 // and is mined exactly once, and that the chain has nothing else of the senders.
 func allMined(t *testing.T, node *harness.Node, clients []harness.Client, work [][]harness.Transfer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	wanted := make(map[common.Address]int)
 	total := 0
@@ -95,7 +95,7 @@ func allMined(t *testing.T, node *harness.Node, clients []harness.Client, work [
 		t.Fatalf("%d of %d transfers were refused; the first: %v", n, total, first)
 	}
 	for sender, n := range wanted {
-		harness.WaitNonce(t, node, sender, nonces[sender]+uint64(n), time.Minute)
+		harness.WaitNonce(t, node, sender, nonces[sender]+uint64(n), 5*time.Minute)
 	}
 	mined := time.Since(started)
 

@@ -17,7 +17,7 @@ import (
 func TestDemoOnce(t *testing.T) {
 	t.Parallel()
 	harness.Turn(t, "demo")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binaries(t).Hsmsigner, "demo", "--once")
 	cmd.Dir = t.TempDir()

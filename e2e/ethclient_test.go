@@ -33,7 +33,7 @@ import (
 // bytes, which must come out as one sequence with what the door sends by itself.
 func useEthclient(t *testing.T, d door, account common.Address) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	client, err := ethclient.DialContext(ctx, d.wsURL)
 	if err != nil {

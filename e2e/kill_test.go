@@ -88,7 +88,7 @@ func TestKill9DuringBurst(t *testing.T) {
 // hash, or with an error if it was sent without key and got no answer.
 func killRound(t *testing.T, d *harness.Daemon, from common.Address, round int) []harness.Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	clients, work := burstOf(t, d, from, round)
 	killAfter, jitter := rand.Int64N(burst), time.Duration(rand.IntN(30))*time.Millisecond
@@ -159,7 +159,7 @@ func lostReply(err error) bool {
 // before the kill must come again; one that was missing must come now.
 func askAgain(t *testing.T, d *harness.Daemon, outcomes []harness.Outcome) []harness.Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var first []harness.Outcome
 	var known []harness.Outcome
@@ -201,7 +201,7 @@ func settle(t *testing.T, node *harness.Node, d *harness.Daemon, from common.Add
 		t.Fatal(err)
 	}
 	defer door.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var last uint64
 	var since uint64 // block

@@ -119,7 +119,7 @@ func whoami(t *testing.T, c config.RPC) (address string) {
 	check(t, err)
 	who := authenticator(c, log)
 	server := &http.Server{
-		ReadHeaderTimeout: time.Second,
+		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			principal, err := who(r)

@@ -80,8 +80,15 @@ func TestBackendsOfTenantsAreReachedByTheirDial(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
+			go func() { // it tries again until its time is up
+				for asked.Load() == 0 && ctx.Err() == nil {
+					time.Sleep(10 * time.Millisecond)
+				}
+				time.Sleep(time.Second)
+				cancel()
+			}()
 			if _, err := b.Keys(ctx, ""); err == nil || strings.Contains(err.Error(), "connection refused") {
 				t.Errorf("it went its own way: %v", err)
 			}
@@ -114,7 +121,7 @@ func TestQuotaThatNobodyHasIsForgotten(t *testing.T) {
 		d := vault("one")
 		book.limits(d, azureQuotas(d.Azure))
 	}()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		runtime.GC()
 		book.mu.Lock()
 		n := len(book.pairs)

@@ -63,12 +63,12 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // waitfile waits until a file is there.
 func waitfile(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(path); err == nil {
 			return
 		}
 	}
-	ts.Fatalf("there is no %s after 30 s", args[0])
+	ts.Fatalf("there is no %s after two minutes", args[0])
 }
 
 // address sets a variable to a loopback address on which nobody listens: address ADMIN.
@@ -88,13 +88,13 @@ func fill(ts *testscript.TestScript, _ bool, args []string) {
 
 // answers waits until something answers at a URL: answers http://…
 func answers(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if r, err := http.Get(args[0]); err == nil {
 			ts.Check(r.Body.Close())
 			return
 		}
 	}
-	ts.Fatalf("nothing answers at %s after 60 s", args[0])
+	ts.Fatalf("nothing answers at %s after two minutes", args[0])
 }
 
 const seededSender = "1337-aabbccdd-0x00000000000000000000000000000000000000aa"

@@ -89,7 +89,7 @@ func TestTraceOfATransactionReachesTheCollector(t *testing.T) {
 	d.pay(http.Header{}) // of which nothing is kept
 	want := []string{"accept", "build", "commit", "eth_sendTransaction", "mine", "policy", "send", "sign", "store"}
 	var got []string
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		got = slices.DeleteFunc(c.of(trace), func(name string) bool { return !slices.Contains(want, name) })
 		if len(got) == len(want) {
 			break

@@ -38,7 +38,7 @@ func TestKilledInBurstsEveryTransactionOnChainHasItsIntent(t *testing.T) {
 	r.mustStart()
 	var returned []common.Hash
 	for round := range rounds(t, "E2E_AUDIT_KILLS", 4) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		var clients []harness.Client
 		var work [][]harness.Transfer
 		for range 20 {

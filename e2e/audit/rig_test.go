@@ -28,6 +28,9 @@ var built programs.Programs
 
 func TestMain(m *testing.M) { os.Exit(built.Main(m)) }
 
+// unhurried is the deadline of a request that has to be answered.
+const unhurried = time.Minute
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -56,7 +59,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, patience: 3 * time.Second, bin: built.Of(t), digest: map[common.Hash]bool{}}
+	r := &rig{t: t, patience: unhurried, bin: built.Of(t), digest: map[common.Hash]bool{}}
 	keys := harness.NewCheapKeys(t, 1)
 	r.from = keys.Addresses[0]
 	r.node = harness.StartDevnet(t, r.bin, 100*time.Millisecond, r.from)
@@ -91,7 +94,7 @@ func (r *rig) run(args ...string) string {
 
 func (r *rig) try(args ...string) (out, said string, err error) {
 	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.bin.Hsmsigner, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -108,7 +111,7 @@ func (r *rig) start(wrap ...string) {
 
 // ready is the status of /readyz, 0 if nobody answers.
 func (r *rig) ready() int {
-	client := http.Client{Timeout: 3 * time.Second}
+	client := http.Client{Timeout: 10 * time.Second}
 	res, err := client.Get(r.admin + "/readyz")
 	if err != nil {
 		return 0
@@ -132,7 +135,7 @@ func (r *rig) await(code int, within time.Duration) bool {
 func (r *rig) mustStart() {
 	r.t.Helper()
 	r.start()
-	if !r.await(http.StatusOK, 30*time.Second) {
+	if !r.await(http.StatusOK, 2*time.Minute) {
 		r.t.Fatalf("not ready\n%s", r.daemon.Output())
 	}
 }

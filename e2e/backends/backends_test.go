@@ -64,7 +64,7 @@ func mined(t *testing.T, provider string, b backend) {
 	head := node.Head(t)
 	const transfers = 5
 	send(t, daemon, account, transfers)
-	harness.WaitNonce(t, node, account, transfers, 30*time.Second)
+	harness.WaitNonce(t, node, account, transfers, 3*time.Minute)
 	history, err := harness.ReadHistory(t.Context(), node, head)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func send(t *testing.T, d *harness.Daemon, from common.Address, n int) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	door, err := rpc.DialContext(ctx, d.URL)
 	if err != nil {
@@ -147,7 +147,7 @@ func newCommand(t *testing.T, b backend) *command {
 // run gives what was printed, and the exit code.
 func (c *command) run(stdin string, args ...string) (string, int) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 6*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.bin.Hsmsigner, append(args, "--config", c.config)...)
 	cmd.Stdin = strings.NewReader(stdin)

@@ -75,7 +75,7 @@ func explained(t *testing.T, b bad) {
 		t.Fatal(err)
 	}
 	daemon := harness.Start(t, "hsmsigner", cli.bin.Hsmsigner, "serve", "--config", config)
-	for end := time.Now().Add(30 * time.Second); !logged(daemon.Output(), message); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !logged(daemon.Output(), message); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) || daemon.Ended() {
 			t.Fatalf("the daemon (ended: %v) does not log\n%s\nbut\n%s", daemon.Ended(), message, daemon.Output())
 		}

@@ -6,36 +6,39 @@ import (
 	"context"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 func TestTurnsCompareTheSecondKindWithTheFirst(t *testing.T) {
-	var order []int
-	kind := func(n int, length time.Duration) func(context.Context, [32]byte) error {
-		return func(context.Context, [32]byte) error {
-			order = append(order, n)
-			time.Sleep(length)
-			return nil
+	synctest.Test(t, func(t *testing.T) {
+		var order []int
+		kind := func(n int, length time.Duration) func(context.Context, [32]byte) error {
+			return func(context.Context, [32]byte) error {
+				order = append(order, n)
+				time.Sleep(length)
+				return nil
+			}
 		}
-	}
-	all, err := inTurns(t.Context(), 2, 30*time.Millisecond, kind(0, time.Millisecond), kind(1, 5*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ratio := range all.ratios() {
-		if ratio < 1.5 {
-			t.Errorf("a call of 5 ms takes %.2f times as long as one of 1 ms", ratio)
+		all, err := inTurns(t.Context(), 2, 30*time.Millisecond, kind(0, time.Millisecond), kind(1, 5*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	first, second := all.sample(0, "first"), all.sample(1, "second")
-	if len(all) != 2 || first.Count != second.Count || first.Count == 0 || first.P50 >= second.P50 {
-		t.Errorf("%d rounds, %+v, %+v", len(all), first, second)
-	}
-	for i := 0; i+3 < len(order); i += 4 {
-		if [4]int(order[i:i+4]) != [4]int{0, 1, 1, 0} {
-			t.Fatalf("turns %v", order[i:i+4])
+		for _, ratio := range all.ratios() {
+			if ratio < 1.5 {
+				t.Errorf("a call of 5 ms takes %.2f times as long as one of 1 ms", ratio)
+			}
 		}
-	}
+		first, second := all.sample(0, "first"), all.sample(1, "second")
+		if len(all) != 2 || first.Count != second.Count || first.Count == 0 || first.P50 >= second.P50 {
+			t.Errorf("%d rounds, %+v, %+v", len(all), first, second)
+		}
+		for i := 0; i+3 < len(order); i += 4 {
+			if [4]int(order[i:i+4]) != [4]int{0, 1, 1, 0} {
+				t.Fatalf("turns %v", order[i:i+4])
+			}
+		}
+	})
 }
 
 // Each stand-in takes the bare call as well as the adapter's, and counts one call

@@ -38,7 +38,7 @@ func blockNumber(address string) []byte {
 func TestLoadCountsEveryAnswer(t *testing.T) {
 	address := startStub(t)
 	requests := [][]byte{blockNumber(address), blockNumber(address), blockNumber(address)}
-	a, err := target{Addresses: []string{address}, Requests: requests, Conns: 2}.load(t.Context(), 200*time.Millisecond)
+	a, err := target{Addresses: []string{address}, Requests: requests, Conns: 2}.load(t.Context(), 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestOnceSendsEachRequestOnce(t *testing.T) {
 func TestLoadFailsWithAnErrorAnswer(t *testing.T) {
 	address := startStub(t)
 	body := httpPost(address, `{"jsonrpc":"2.0","id":1,"method":"no_suchMethod","params":[]}`)
-	_, err := target{Addresses: []string{address}, Requests: [][]byte{body}, Conns: 1}.load(t.Context(), time.Second)
+	_, err := target{Addresses: []string{address}, Requests: [][]byte{body}, Conns: 1}.load(t.Context(), time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "no_suchMethod") {
 		t.Errorf("got %v, want the node's error", err)
 	}

@@ -108,7 +108,7 @@ export const run = async (client, checks) => {
   for (const [name, fn] of checks) {
     const started = Date.now()
     try {
-      await within(Promise.resolve().then(fn), 60_000, name)
+      await within(Promise.resolve().then(fn), 240_000, name)
       console.log(`ok - ${client}: ${name} (${Date.now() - started} ms)`)
     } catch (err) {
       console.log(`not ok - ${client}: ${name}`)

@@ -40,7 +40,7 @@ await run('ethers', [
   }]),
   ['deploys a contract', async () => {
     deployed = await new ContractFactory(counter.abi, counter.bytecode, signer).deploy(41n)
-    await within(deployed.waitForDeployment(), 30_000, 'deployment')
+    await within(deployed.waitForDeployment(), 120_000, 'deployment')
     equal(await deployed.count(), 41n, 'count after the constructor')
   }],
   ['calls and writes the contract', async () => {
@@ -64,9 +64,9 @@ await run('ethers', [
     const ws = new WebSocketProvider(wsURL)
     // A transfer makes a block on nodes that mine only when there is something to mine.
     const head = new Promise((resolve) => ws.once('block', resolve))
-    await within(ws.getBlockNumber(), 10_000, 'WebSocket answers')
+    await within(ws.getBlockNumber(), 60_000, 'WebSocket answers')
     await (await signer.sendTransaction({ to: freshAddress(), value: 1n })).wait(1, 30_000)
-    equal((await within(head, 30_000, 'head')) > 0, true, 'block number')
+    equal((await within(head, 120_000, 'head')) > 0, true, 'block number')
     await ws.destroy()
   }],
   ['sends over WebSocket', async () => {

@@ -16,7 +16,7 @@ const transport = http(rpcURL, { batch: true, retryCount: 0 })
 const reader = createPublicClient({ chain, transport, pollingInterval: 200 })
 const wallet = createWalletClient({ account, chain, transport })
 const { abi, bytecode } = counter
-const receiptOf = (hash) => reader.waitForTransactionReceipt({ hash, timeout: 30_000 })
+const receiptOf = (hash) => reader.waitForTransactionReceipt({ hash, timeout: 120_000 })
 let address
 
 await run('viem', [
@@ -80,9 +80,9 @@ await run('viem', [
     const head = new Promise((resolve, reject) => {
       unwatch = ws.watchBlockNumber({ onBlockNumber: resolve, onError: reject, poll: false })
     })
-    await within(ws.getBlockNumber(), 10_000, 'WebSocket answers')
+    await within(ws.getBlockNumber(), 60_000, 'WebSocket answers')
     await receiptOf(await wallet.sendTransaction({ to: freshAddress(), value: 1n }))
-    equal((await within(head, 30_000, 'head')) > 0n, true, 'block number')
+    equal((await within(head, 120_000, 'head')) > 0n, true, 'block number')
     unwatch()
   }],
   ['sends over WebSocket', async () => {

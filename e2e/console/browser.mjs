@@ -12,10 +12,10 @@ const { chromium } = clients("playwright-core");
 const axe = fs.readFileSync(clients.resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await chromium.launch({
-  executablePath: process.argv[2],
+  executablePath: process.argv[2], timeout: 120000,
   args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
 });
-const tabs = new Map(), patience = 30000;
+const tabs = new Map(), patience = 90000;
 
 // What the page complains of, or what stands in it comes to life.
 const listen = (page, said) => {
@@ -61,6 +61,8 @@ const commands = {
   async see({ page }, { at = "body", text, within = patience }) {
     await page.locator(at).filter({ hasText: text }).first().waitFor({ timeout: within });
   },
+  // reach waits until the page of an address with a part is there.
+  async reach({ page }, { part }) { await page.waitForURL((url) => url.href.includes(part)); },
   async count({ page }, { at }) { return { value: await page.locator(at).count() }; },
   async text({ page }, { at }) { return { text: await page.locator(at).first().innerText() }; },
   async run({ page }, { code }) { return { value: await page.evaluate(code) }; },

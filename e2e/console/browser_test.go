@@ -68,8 +68,8 @@ func (d *driver) start() error {
 			return errors.New(a.Error)
 		}
 		return nil
-	case <-time.After(time.Minute):
-		return errors.New("Chromium did not start within a minute")
+	case <-time.After(3 * time.Minute):
+		return errors.New("Chromium did not start within three minutes")
 	}
 }
 
@@ -211,12 +211,16 @@ func (b *tab) see(text string) { b.t.Helper(); b.do("see", args{"text": text}) }
 
 func (b *tab) seeAt(at, text string) { b.t.Helper(); b.do("see", args{"at": at, "text": text}) }
 
-// seeTitle waits until the tab has a title.
-func (b *tab) seeTitle(want string) {
+// reach waits until the tab is at an address with a part, for where the page before
+// shows the same words.
+func (b *tab) reach(part string) { b.t.Helper(); b.do("reach", args{"part": part}) }
+
+// becomes waits until code in the page, which stays, gives a value.
+func (b *tab) becomes(code string, want any) {
 	b.t.Helper()
-	for end := time.Now().Add(15 * time.Second); b.run("document.title") != want; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); b.run(code) != want; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			b.t.Fatalf("the title is %v, want %s", b.run("document.title"), want)
+			b.t.Fatalf("%s is %v, want %v", code, b.run(code), want)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func TestPeopleVoteOnWhatAProgramAsksFor(t *testing.T) {
 	a.visit(home + "/wallets/" + s.ids["wallet"] + "/accounts/" + s.accounts[2].Hex())
 	a.fill(map[string]string{"to": harness.Fresh().Hex(), "value": "3"})
 	a.press("Send it")
-	a.see("approval")
+	a.see("A rule wants people asked first")
 	a.quiet(http.StatusUnprocessableEntity, http.StatusForbidden, http.StatusConflict)
 	a.visit(home + "/approvals")
 	a.click(`main a:has-text("Look at it")`)
@@ -152,8 +152,11 @@ func TestFreezeHoldsUntilItIsReleased(t *testing.T) {
 	<-asked
 	s.vault.SetIntercept(nil)
 	b.press("Freeze the account")
-	b.seeAt(".stopped", "Key ceremony on Monday")
+	s.eventually("frozen", func() bool { // the daemon waits for a signature for ten seconds only
+		return s.Want(http.StatusOK, "GET", s.service("/accounts/"+s.accounts[0].Hex()+"/freeze"), "")["frozen"] == true
+	})
 	release() // its signature comes, and is not used
+	b.seeAt(".stopped", "Key ceremony on Monday")
 	b.fine("freeze of an account")
 	b.visit(wallet + "/accounts/" + s.accounts[0].Hex())
 	b.seeAt(".banner", "This account is frozen. Nothing of it is signed or sent; what was accepted is held. Key ceremony on Monday.")
@@ -204,6 +207,7 @@ func TestFreezeHoldsUntilItIsReleased(t *testing.T) {
 	}
 	b.fill(map[string]string{"value": "0"})
 	b.press("Send it")
+	b.reach("/test-transaction") // the page before says so in its banner too
 	b.see("frozen")
 	b.visit(home + "/freeze")
 	b.click("summary:has-text('Release')")

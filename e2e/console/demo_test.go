@@ -47,7 +47,7 @@ func TestDemoOpensOnAConsoleThatShowsSomething(t *testing.T) {
 	b.seeAt("h1", "demo")
 	b.click(`nav.tabs a:has-text("Transactions")`)
 	b.seeAt("main table", "1 ETH")
-	for end := time.Now().Add(30 * time.Second); b.do("count", args{"at": "main table tbody tr"}).Value.(float64) < 3; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); b.do("count", args{"at": "main table tbody tr"}).Value.(float64) < 3; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no traffic goes on")
 		}

@@ -63,10 +63,8 @@ func TestWholePathWithoutAMouse(t *testing.T) {
 	t.Log("a node")
 	b.enter(`nav.side a[href$="/nodes"]`)
 	b.seeAt("h1", "Nodes")
-	b.enter("a.skip") // past the navigation
-	if at := b.run("document.activeElement.id"); at != "main" {
-		t.Errorf("the link that skips the navigation goes to %v", at)
-	}
+	b.enter("a.skip") // past the navigation; the focus moves with the browser's next frame
+	b.becomes("document.activeElement.id", "main")
 	b.enter(`main a[href$="/nodes/new"]`)
 	b.seeAt("h1", "New node")
 	b.write([2]string{"name", "devnet"}, [2]string{"chain_id", fmt.Sprint(r.node.ChainID)}, [2]string{"urls.rpc", r.node.URL})

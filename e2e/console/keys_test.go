@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
 
@@ -71,7 +70,7 @@ func TestKeysAreMadeAndImportedFromTheBrowser(t *testing.T) {
 	given := b.do("save", args{"at": `main a:has-text("Download the import key")`})
 	folder := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(folder, given.URL), []byte(given.Text), 0o600))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	// The command that stands on the page, but for the program's path.
 	line := strings.Fields(strings.TrimSuffix(b.text(".steps pre code"), "< key.hex"))

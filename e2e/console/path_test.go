@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -88,9 +87,9 @@ func TestWholePathOfAnOperator(t *testing.T) {
 	b.click(`main a:has-text("New wallet")`)
 	b.fill(map[string]string{"name": "treasury"})
 	b.press("Make the wallet")
+	b.seeAt("h1", "treasury") // the wallet's page, and not the form any more
 	loaded := b.run("performance.timeOrigin")
 	b.seeAt("main", "ready")
-	b.seeAt("h1", "treasury")
 	if b.run("performance.timeOrigin") != loaded {
 		t.Error("the page was loaded anew to say that the wallet is started")
 	}
@@ -116,18 +115,20 @@ func TestWholePathOfAnOperator(t *testing.T) {
 	b.click(`nav.tabs a:has-text("Transactions")`)
 	b.seeAt("main table", hash[:6])
 	b.click(`main table tbody tr a`)
+	b.reach("/transactions/")
 	loaded = b.run("performance.timeOrigin")
 	b.seeAt("main", "confirmed")
 	if b.run("performance.timeOrigin") != loaded {
 		t.Error("the page was loaded anew to say that the transaction is confirmed")
 	}
-	harness.WaitNonce(t, r.node, v.accounts[0], 1, 10*time.Second)
+	harness.WaitNonce(t, r.node, v.accounts[0], 1, patience)
 	b.quiet()
 
 	t.Log("key backend away")
 	b.visit(home + "/wallets/" + wallet)
 	must(t, v.Seal(t.Context()))
 	b.press("Connect anew")
+	b.reach("done=wallet-reset")
 	b.seeAt("main", "sealed")
 	must(t, v.Unseal(t.Context()))
 	b.press("Connect anew")

@@ -66,6 +66,7 @@ func TestNothingThatPeopleOrBackendsSayComesToLife(t *testing.T) {
 	}
 	b.visit(home + "/wallets/" + s.ids["wallet"] + "/accounts")
 	b.press("Refresh Accounts")
+	b.reach("/accounts/refresh") // its answer, before the tab goes elsewhere
 	b.visit(home + "/configurations/" + s.ids["configuration"])
 	b.press("Test connection")
 	b.seeAt("#trial", "gave no list of keys")
@@ -101,7 +102,7 @@ func TestOtherOriginsCanFrameAndSendNothing(t *testing.T) {
 			t.Errorf("%s frames the console: %s", origin, f.Text)
 		}
 		b.visit(origin + "/read")
-		b.seeTitle("stopped")
+		b.becomes("document.title", "stopped")
 		for _, path := range []string{"/form", "/stolen"} {
 			b.visit(origin + path)
 			b.click("button")

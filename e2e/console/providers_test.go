@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -215,7 +214,7 @@ func (b *tab) provide(r *rig, is backend) {
 	b.click(`nav.tabs a:has-text("Transactions")`)
 	b.click(fmt.Sprintf("main table a:has-text(%q)", hash[:6]))
 	b.seeAt("main", "confirmed")
-	harness.WaitNonce(b.t, r.node, is.first, 1, 30*time.Second)
+	harness.WaitNonce(b.t, r.node, is.first, 1, patience)
 
 	b.t.Log("key backend away")
 	must(b.t, is.stop())

@@ -22,6 +22,10 @@ const (
 	home       = "/console/in/h0consort0/h0environ0"
 )
 
+// patience is how long something may take that has to come: much longer than it does
+// on a machine with nothing else to do.
+const patience = 2 * time.Minute
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -95,9 +99,9 @@ func (r *rig) started(service string) {
 
 func (r *rig) eventually(what string, holds func() bool) {
 	r.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); !holds(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("after 30 s: not %s", what)
+			r.Fatalf("after %s: not %s", patience, what)
 		}
 	}
 }

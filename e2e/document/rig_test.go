@@ -53,11 +53,10 @@ func start(t *testing.T) *rig {
 	o.Extra = fmt.Sprintf("audit: {key: {file: %q}}\n", file)
 	r.daemon = harness.StartDaemon(t, bin, o)
 	r.root = strings.TrimSpace(r.run(0, "admin", "bootstrap", "--config", r.daemon.Config()))
-	for range 100 { // the daemon takes it within a second
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // the daemon takes it within a second
 		if code, _ := r.ask(r.bearer(r.root), "GET", "/whoami", "", nil); code == http.StatusOK {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	code, text := r.ask(r.bearer(r.root), "GET", place+"/services", "", nil)
 	var all []struct {
@@ -73,7 +72,7 @@ func start(t *testing.T) *rig {
 // run runs the command line and ends the test unless it exits with the code.
 func (r *rig) run(code int, args ...string) string {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, built.Of(r.t).Hsmsigner, args...)
 	cmd.Env = append(cmd.Environ(), "HSMSIGNER_API_KEY="+r.root)
@@ -132,7 +131,7 @@ func (r *rig) independent(document, bundle string) {
 	r.t.Helper()
 	root, err := harness.Root()
 	must(r.t, err)
-	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "document.mjs", document, bundle)
 	cmd.Dir = filepath.Join(root, "e2e", "clients")

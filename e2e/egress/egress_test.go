@@ -40,7 +40,7 @@ func hostile() []string {
 var resolved = []string{"127.0.0.1", "169.254.169.254", "10.0.0.1"}
 
 const (
-	patience = 20 * time.Second       // for a first connection to be asked for
+	patience = time.Minute            // for what has to come, as a first connection
 	grace    = 200 * time.Millisecond // for what comes after it
 	atOnce   = 8
 )
@@ -69,8 +69,9 @@ func TestNoAddressOfATenantReachesTheCanary(t *testing.T) {
 						ctx, cancel := context.WithTimeout(t.Context(), patience)
 						defer cancel()
 						err := w.ask(ctx, host+":"+target.port, func(dialing context.Context, network, address string) (net.Conn, error) {
-							time.AfterFunc(grace, cancel)
-							return d.DialContext(dialing, network, address)
+							conn, err := d.DialContext(dialing, network, address)
+							time.AfterFunc(grace, cancel) // not before it is noted
+							return conn, err
 						}, nil)
 						if err == nil {
 							t.Errorf("%s: no error", host)
@@ -115,7 +116,7 @@ func TestCanaryHearsWhatIsAllowed(t *testing.T) {
 	for _, w := range ways(t) {
 		t.Run(w.name, func(t *testing.T) {
 			target := newCanary(t)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 			defer cancel()
 			open := newDials(t, dialrule.Config{Rules: dialrule.Rules{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}, Resolver: names(t)})
 			if err := w.ask(ctx, "canary.example:"+target.port, open.DialContext, nil); err == nil || target.heard.Load() == 0 {
@@ -145,7 +146,7 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 					rw.WriteHeader(status)
 				})
 				d := newDials(t, dialrule.Config{Rules: dialrule.Rules{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
-				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				if err := w.ask(ctx, address, d.DialContext, roots); err == nil {
 					t.Error("no error")
@@ -179,7 +180,7 @@ func TestVaultsChallengeLeadsNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = b.Close() }()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := b.Health(ctx); err == nil {
 		t.Error("no error")
@@ -210,7 +211,7 @@ func TestOperatorsProxyIsTheOnlyWay(t *testing.T) {
 			d := newDials(t, dialrule.Config{
 				Rules: dialrule.Rules{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}, Resolver: names(t), Proxy: &dialrule.Proxy{URL: proxy.URL},
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			if err := w.ask(ctx, "example.com:"+port, d.DialContext, roots); err == nil {
 				t.Error("no error")
@@ -257,7 +258,7 @@ func TestGooglesClientWorksByTheHook(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if err := b.Health(ctx); err != nil {
 			t.Error(err)
 		}
@@ -271,7 +272,7 @@ func TestGooglesClientWorksByTheHook(t *testing.T) {
 
 // tunnel joins a CONNECT with its target.
 func tunnel(rw http.ResponseWriter, target string) {
-	out, err := net.DialTimeout("tcp", target, time.Second)
+	out, err := net.DialTimeout("tcp", target, patience)
 	if err != nil {
 		rw.WriteHeader(http.StatusBadGateway)
 		return

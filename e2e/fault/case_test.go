@@ -169,6 +169,6 @@ func waitFor(t *testing.T, what string, within time.Duration, is func() bool) {
 // rules of one replica's first process.
 func rules(r ...faultpoint.Rule) *Schedule { return &Schedule{Rules: [][]faultpoint.Rule{r}} }
 
-func httpClient() *http.Client { return &http.Client{Timeout: 10 * time.Second} }
+func httpClient() *http.Client { return &http.Client{Timeout: 40 * time.Second} }
 
 func newDice(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 3)) }

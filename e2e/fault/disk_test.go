@@ -29,16 +29,14 @@ func TestScenario22FullDiskSignsNothingAndRecovers(t *testing.T) {
 		requests = append(requests, r)
 		return c.sendOne(t, 0, r)
 	}
-	if got := send(); got.code != 0 || got.broken != nil {
-		t.Fatalf("before: %+v", got)
-	}
+	waitFor(t, "a transaction before", time.Minute, func() bool { got := send(); return got.code == 0 && got.broken == nil })
 	free, err := fill(c.data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer free()
 	// What is allocated to the journal may still take a few commits.
-	waitFor(t, "/readyz 503", 20*time.Second, func() bool { send(); return daemon.Ready(t.Context()) == http.StatusServiceUnavailable })
+	waitFor(t, "/readyz 503", time.Minute, func() bool { send(); return daemon.Ready(t.Context()) == http.StatusServiceUnavailable })
 	signed := daemon.hits(t, faultpoint.Sign)
 	for range 5 {
 		if got := send(); got.code == 0 && got.broken == nil {
@@ -52,8 +50,8 @@ func TestScenario22FullDiskSignsNothingAndRecovers(t *testing.T) {
 		t.Errorf("eth_blockNumber: %+v", got)
 	}
 	free()
-	waitFor(t, "/readyz 200", 10*time.Second, func() bool { return daemon.Ready(t.Context()) == http.StatusOK })
-	waitFor(t, "a transaction after there is room", 15*time.Second, func() bool { got := send(); return got.code == 0 && got.broken == nil })
+	waitFor(t, "/readyz 200", time.Minute, func() bool { return daemon.Ready(t.Context()) == http.StatusOK })
+	waitFor(t, "a transaction after there is room", time.Minute, func() bool { got := send(); return got.code == 0 && got.broken == nil })
 	c.judge(t, requests)
 }
 

@@ -42,7 +42,7 @@ func (l Load) withDefaults() Load {
 		l.Spread = time.Second
 	}
 	if l.Patience == 0 {
-		l.Patience = 30 * time.Second
+		l.Patience = 90 * time.Second
 	}
 	if l.Keyless == 0 {
 		l.Keyless = 0.1
@@ -89,7 +89,7 @@ func send(ctx context.Context, l Load, seed uint64, urls []string, senders []com
 	var all sync.WaitGroup
 	for n := range l.Clients {
 		c := &client{
-			id: n, balancer: b, http: &http.Client{Transport: transport, Timeout: 10 * time.Second},
+			id: n, balancer: b, http: &http.Client{Transport: transport, Timeout: 40 * time.Second},
 			dice: rand.New(rand.NewPCG(seed, uint64(100+n))), end: time.Now().Add(l.Patience), way: "http", explicit: l.Explicit,
 		}
 		switch n % 12 {
@@ -331,7 +331,7 @@ func (c *client) post(ctx context.Context, body []byte, key string) ([]byte, err
 
 // socket asks over the client's WebSocket, which is opened anew when it broke.
 func (c *client) socket(ctx context.Context, r *Request) reply {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	lost := func(err error) reply {
 		if c.ws != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // readyTimeout bounds the wait for a daemon. A busy machine takes a while.
-const readyTimeout = 20 * time.Second
+const readyTimeout = 2 * time.Minute
 
 // Replica is one daemon: its config file and its directory outlive the processes
 // that run it. One that ends, however it came to it, is started again.

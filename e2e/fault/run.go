@@ -77,7 +77,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.Within, 1200*time.Millisecond)
-	def(&o.Settle, 30*time.Second)
+	def(&o.Settle, 2*time.Minute)
 	def(&o.Timeout, 5*time.Second)
 	return o
 }

@@ -60,7 +60,7 @@ func failCalls(t *testing.T, strace, inject string) bool {
 	}
 	// Whoever was left without an answer asks again, now that all is well; so does who
 	// had one, asked once more, and was told nothing the second time.
-	again := &client{way: "http", balancer: &balancer{urls: c.urls()}, http: httpClient(), dice: newDice(c.seed), end: time.Now().Add(20 * time.Second)}
+	again := &client{way: "http", balancer: &balancer{urls: c.urls()}, http: httpClient(), dice: newDice(c.seed), end: time.Now().Add(2 * time.Minute)}
 	for _, r := range requests {
 		if r.Unknown != "" && r.Key != "" {
 			again.ask(t.Context(), []*Request{r})

@@ -14,12 +14,12 @@ export const holds = (what) => console.log(`ok - ${what}`);
 // shows, and the program ends with 1.
 export const signedIn = async (executablePath, admin, act, prepare) => {
   const browser = await chromium.launch({
-    executablePath,
+    executablePath, timeout: 120000,
     args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
   });
   const page = await (await browser.newContext({ viewport: { width: 1280, height: 1000 } })).newPage();
   try {
-    page.setDefaultTimeout(20000);
+    page.setDefaultTimeout(90000);
     await prepare?.(page);
     await page.goto(`${admin}/`);
     await page.fill("[name=key]", process.env.API_KEY);
@@ -36,8 +36,12 @@ export const signedIn = async (executablePath, admin, act, prepare) => {
 
 // choose picks an account in a list, however its address is written.
 export const choose = async (select, account) => {
-  const values = await select.locator("option").evaluateAll((all) => all.map((o) => o.value));
-  const mine = values.find((v) => v.toLowerCase() === account.toLowerCase());
+  let values = [], mine;
+  for (const end = Date.now() + 90000; !mine && Date.now() < end;) { // a page may have to ask for them first
+    values = await select.locator("option").evaluateAll((all) => all.map((o) => o.value));
+    mine = values.find((v) => v.toLowerCase() === account.toLowerCase());
+    if (!mine) await select.page().waitForTimeout(100);
+  }
   if (!mine) throw new Error(`the accounts to sign with are ${values}`);
   await select.selectOption(mine);
 };

@@ -45,7 +45,7 @@ func TestGeneratedClientDeploysAndCallsAContract(t *testing.T) {
 // run runs the go command in a module of its own.
 func run(t *testing.T, dir string, env []string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.SysProcAttr = dir, harness.DieWithParent()

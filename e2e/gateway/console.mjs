@@ -14,7 +14,7 @@ const [, , executablePath, admin, path, account, to] = process.argv;
 await signedIn(executablePath, admin, async (page) => {
   // deployed loads the token's page until it has an address.
   const deployed = async () => {
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 240; i++) {
       const text = await page.locator("main").innerText();
       if (text.includes("What this wallet has")) return text;
       await page.waitForTimeout(500);

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -142,7 +141,7 @@ func TestEveryOtherDoorIsJudged(t *testing.T) {
 	abi := w.upload()
 	const rule = "nothing-leaves"
 	r.Want(http.StatusOK, "PUT", place+"/services/"+w.id+"/policy", `{"document":"version: hsmsigner-policy-v1\nrules: [{name: nothing-leaves, effect: deny}]\n"}`)
-	r.eventually(10*time.Second, "the rule holds", func() bool {
+	r.eventually(patience, "the rule holds", func() bool {
 		code, _ := r.Ask("POST", place+"/services/"+w.id+"/accounts/"+w.accounts[0].Hex()+"/sign-message", `{"message":"x"}`)
 		return code == http.StatusForbidden
 	})
@@ -278,7 +277,7 @@ func (w *wallet) console() *browser {
 	w.Helper()
 	jar, err := cookiejar.New(nil)
 	must(w.T, err)
-	b := &browser{w: w, client: &http.Client{Jar: jar, Timeout: time.Minute, Transport: w.client.Transport}, base: strings.TrimSuffix(w.URL, "/api/v1")}
+	b := &browser{w: w, client: &http.Client{Jar: jar, Timeout: patience, Transport: w.client.Transport}, base: strings.TrimSuffix(w.URL, "/api/v1")}
 	res, err := b.client.PostForm(b.base+"/console/sign-in", url.Values{"key": {w.Key}})
 	must(w.T, err)
 	_ = res.Body.Close()

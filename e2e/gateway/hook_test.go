@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
-	"time"
 )
 
 // hook is a receiver of webhooks that keeps what it was sent.
@@ -62,7 +61,7 @@ func (h *hook) got() []map[string]any {
 // events waits until at least so many have come, and returns what there is.
 func (h *hook) events(want int) []map[string]any {
 	h.r.Helper()
-	h.r.eventually(20*time.Second, fmt.Sprintf("%d events have come", want), func() bool { return len(h.got()) >= want })
+	h.r.eventually(patience, fmt.Sprintf("%d events have come", want), func() bool { return len(h.got()) >= want })
 	return h.got()
 }
 

@@ -130,16 +130,15 @@ func (w *wallet) each(jobs []job, answered *atomic.Int64) (failed int64) {
 // back waits until the daemon is there again: else a caller would go through all its
 // requests while it is not.
 func (w *wallet) back() {
-	for range 1000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if a, err := w.try("GET", "/status", nil); err == nil && a.code == http.StatusOK {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
 func (w *wallet) send(j job) bool {
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		a, err := w.try("POST", "/contracts/shop/tick?fly-from="+j.from+"&fly-id="+j.id, map[string]any{"mark": j.mark})
 		switch {
 		case err != nil:
@@ -154,6 +153,6 @@ func (w *wallet) send(j job) bool {
 			return false
 		}
 	}
-	w.Errorf("%s: busy for a minute", j.id)
+	w.Errorf("%s: busy for %s", j.id, patience)
 	return false
 }

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 )
@@ -27,7 +26,7 @@ rules:
   - {name: orders, effect: ask, actions: [transaction], to: [%q], methods: ['place((address,(string,uint256,uint8)[],bytes32))'], approval: {needed: 1, roles: [admin]}}
 `, address.Hex(), address.Hex())
 	r.Want(http.StatusOK, "PUT", service+"/policy", fmt.Sprintf(`{"document":%q}`, rules))
-	r.eventually(5*time.Second, "the rule holds", func() bool {
+	r.eventually(patience, "the rule holds", func() bool {
 		a := w.ask("POST", "/contracts/shop/note(string)?fly-sync&fly-from="+w.from(0), map[string]any{"text": "x"})
 		return a.code == http.StatusForbidden && a.say("code") == "denied"
 	})
@@ -41,7 +40,7 @@ rules:
 	w.expect(w.want(http.StatusForbidden, "POST", path, order(w.from(1))), id, "approval", "id")
 	r.Want(http.StatusOK, "POST", service+"/approvals/"+id+"/approve", "")
 	var sent answer
-	r.eventually(20*time.Second, "what was approved is sent", func() bool {
+	r.eventually(patience, "what was approved is sent", func() bool {
 		sent = w.ask("POST", path, order(w.from(1)))
 		return sent.code == http.StatusAccepted
 	})
@@ -61,7 +60,7 @@ rules:
 		w.expect(again, reply, "reply")
 	}
 	r.Want(http.StatusOK, "POST", service+"/approvals/"+id+"/approve", "")
-	r.eventually(20*time.Second, "what was approved is sent", func() bool {
+	r.eventually(patience, "what was approved is sent", func() bool {
 		sent = w.ask("POST", path, order(w.from(1)))
 		return sent.code == http.StatusAccepted
 	})
@@ -70,7 +69,7 @@ rules:
 	w.expect(w.want(http.StatusOK, "GET", "/contracts/shop/placed", nil), "3", "output")
 
 	r.Want(http.StatusOK, "PUT", service+"/accounts/"+w.accounts[1].Hex()+"/freeze", `{"reason":"lost laptop"}`)
-	r.eventually(5*time.Second, "the freeze holds", func() bool {
+	r.eventually(patience, "the freeze holds", func() bool {
 		a := w.ask("POST", "/contracts/shop/tick?fly-from="+w.from(1), map[string]any{"mark": 1})
 		return a.code == http.StatusConflict && a.say("code") == "frozen"
 	})
@@ -149,7 +148,7 @@ func TestBadRequestsAreRefusedAtTheDoor(t *testing.T) {
 		}
 		t.Logf("%s: %d %s", c.name, a.code, said)
 	}
-	r.eventually(time.Second, "nothing was sent", func() bool { return r.node.Nonce(t, w.accounts[0]) == 1 })
+	r.eventually(patience, "nothing was sent", func() bool { return r.node.Nonce(t, w.accounts[0]) == 1 })
 	stranger := *w
 	stranger.password += "x"
 	if a := stranger.ask("GET", "/contracts", nil); a.code != http.StatusUnauthorized || a.at("error") == nil {
@@ -168,7 +167,7 @@ func TestErrorsDoNotTellWhereThingsAre(t *testing.T) {
 	w.subscribe(stream)
 	w.tick("untold", 1)
 	var troubled answer
-	r.eventually(20*time.Second, "the stream says what is wrong", func() bool {
+	r.eventually(patience, "the stream says what is wrong", func() bool {
 		troubled = w.want(http.StatusOK, "GET", "/eventstreams/"+stream, nil)
 		return strings.Contains(troubled.text, "503")
 	})
@@ -213,13 +212,13 @@ rules:
 	path := fmt.Sprintf("/abis/%s?fly-id=shop-1&fly-register=shop&fly-sync&fly-from=%s", w.upload(), w.from(0))
 	body := map[string]any{"name": "Corner shop"}
 	var asked answer
-	r.eventually(5*time.Second, "people are asked", func() bool {
+	r.eventually(patience, "people are asked", func() bool {
 		asked = w.ask("POST", path, body)
 		return asked.say("code") == "approval_needed"
 	})
 	r.Want(http.StatusOK, "POST", service+"/approvals/"+asked.say("approval", "id")+"/approve", "")
 	var made answer
-	r.eventually(20*time.Second, "what was approved is deployed", func() bool {
+	r.eventually(patience, "what was approved is deployed", func() bool {
 		made = w.ask("POST", path, body)
 		return made.code == http.StatusOK
 	})

@@ -23,7 +23,7 @@ func TestPageSendsAsWhoHasSignedIn(t *testing.T) {
 	w.deploy("shop")
 	page := strings.TrimPrefix(w.admin, r.daemon.AdminURL) + "/contracts/shop?ui"
 	r.browse(5, "page.mjs", page, w.accounts[1].Hex())
-	r.eventually(10*time.Second, "it is in the chain", func() bool { return r.node.Nonce(t, w.accounts[1]) == 1 })
+	r.eventually(patience, "it is in the chain", func() bool { return r.node.Nonce(t, w.accounts[1]) == 1 })
 }
 
 // pages is where the console's pages of the environment are.
@@ -35,8 +35,10 @@ func TestContractFromTheConsole(t *testing.T) {
 	r, w := shop(t)
 	hook := receive(r)
 	r.browse(5, "contracts.mjs", pages, w.id, w.from(1), hook.url)
-	w.expect(w.want(http.StatusOK, "GET", "/contracts/shop/placed", nil), "1", "output")
-	r.eventually(20*time.Second, "the event is posted", func() bool {
+	r.eventually(patience, "what was sent last is in the chain", func() bool {
+		return w.want(http.StatusOK, "GET", "/contracts/shop/placed", nil).say("output") == "1"
+	})
+	r.eventually(patience, "the event is posted", func() bool {
 		got := hook.got()
 		return len(got) == 1 && strings.EqualFold(fmt.Sprint(got[0]["data"].(map[string]any)["buyer"]), w.from(1))
 	})
@@ -48,7 +50,7 @@ func (w *wallet) fromTheConsole() {
 	w.browse(3, "console.mjs", pages+"/tokens/"+w.id, w.from(0), w.from(1))
 	w.answers("coin", "symbol", "CCN")
 	w.answers("deeds", "balance?account="+w.from(0), "3")
-	w.eventually(10*time.Second, "the transfer is in the chain", func() bool {
+	w.eventually(patience, "the transfer is in the chain", func() bool {
 		return w.want(http.StatusOK, "GET", "/tokens/coin/balance?account="+w.from(1), nil).say("output") == "1250"
 	})
 }
@@ -57,11 +59,11 @@ func (w *wallet) fromTheConsole() {
 // to hold.
 func (r *rig) browse(holds int, script string, arguments ...string) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", append([]string{script, chromium(r.T), r.daemon.AdminURL}, arguments...)...)
 	cmd.Env = append(cmd.Environ(), "API_KEY="+r.Key)
-	cmd.SysProcAttr, cmd.WaitDelay = harness.DieWithParent(), time.Second
+	cmd.SysProcAttr, cmd.WaitDelay = harness.DieWithParent(), time.Minute
 	out, err := cmd.CombinedOutput()
 	r.Logf("%s", out)
 	if got := strings.Count("\n"+string(out), "\nok - "); err != nil || got != holds {

@@ -50,6 +50,10 @@ var orders = func() (o struct {
 	return o
 }()
 
+// patience is how long something may take that has to come: much longer than it does
+// on a machine with nothing else to do.
+const patience = 2 * time.Minute
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -75,7 +79,7 @@ func start(t *testing.T, node *harness.Node, extra string) *rig {
 	o.Extra = "egress: {allow: [127.0.0.1/32]}\n" + extra
 	transport := &http.Transport{MaxIdleConnsPerHost: callers}
 	t.Cleanup(transport.CloseIdleConnections)
-	r := &rig{T: t, node: node, client: &http.Client{Transport: transport, Timeout: time.Minute}}
+	r := &rig{T: t, node: node, client: &http.Client{Transport: transport, Timeout: patience}}
 	r.daemon = harness.StartDaemon(t, bin, o)
 	r.Manager = harness.Manage(t, bin, r.daemon)
 	return r
@@ -123,11 +127,11 @@ func (r *rig) wallet(name string, accounts []common.Address, details string) *wa
 	cred := made("/appcreds", `{"name":%q}`, name)
 	w := &wallet{rig: r, id: service["_id"].(string), accounts: accounts, user: cred["username"].(string), password: cred["password"].(string)}
 	var last map[string]any
-	r.eventually(30*time.Second, "the wallet is started", func() bool {
+	r.eventually(patience, "the wallet is started", func() bool {
 		last = r.Want(http.StatusOK, "GET", place+"/services/"+w.id, "")
 		return last["state"] == "started"
 	})
-	r.eventually(30*time.Second, "its accounts are found", func() bool {
+	r.eventually(patience, "its accounts are found", func() bool {
 		code, list := r.Ask("GET", place+"/services/"+w.id+"/accounts", "")
 		return code == http.StatusOK && strings.Count(string(list), `"address"`) >= len(accounts)
 	})
@@ -301,7 +305,7 @@ func (w *wallet) from(i int) string { return strings.ToLower(w.accounts[i].Hex()
 func (w *wallet) settled(id string) answer {
 	w.Helper()
 	var a answer
-	w.eventually(30*time.Second, "the reply "+id+" is there", func() bool {
+	w.eventually(patience, "the reply "+id+" is there", func() bool {
 		a = w.ask("GET", "/replies/"+id, nil)
 		return a.code == http.StatusOK && strings.HasPrefix(a.say("headers", "type"), "Transaction") && a.at("pending") != true
 	})

@@ -47,7 +47,7 @@ func TestEventsArriveAcrossKillsAndRefusals(t *testing.T) {
 	stream := w.stream(h)
 	w.subscribe(stream)
 	w.tick("first", 30)
-	r.eventually(20*time.Second, "a batch has come", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.tried > 0 })
+	r.eventually(patience, "a batch has come", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.tried > 0 })
 	if got := h.got(); len(got) != 0 {
 		t.Fatalf("%d events were taken while none was", len(got))
 	}
@@ -62,7 +62,7 @@ func TestEventsArriveAcrossKillsAndRefusals(t *testing.T) {
 	w.tick("third", 30)
 
 	first, doubles := distinct(t, h.events(90))
-	r.eventually(20*time.Second, "90 different events have come", func() bool {
+	r.eventually(patience, "90 different events have come", func() bool {
 		first, doubles = distinct(t, h.got())
 		return len(first) == 90
 	})
@@ -127,7 +127,7 @@ func TestReorganisationTakesEventsBack(t *testing.T) {
 	must(t, r.node.RPC.CallContext(t.Context(), nil, "anvil_reorg", 1, []any{}))
 	must(t, r.node.RPC.CallContext(t.Context(), nil, "anvil_mine", hexutil.Uint64(2)))
 	var removed map[string]any
-	r.eventually(20*time.Second, "the event is told as removed", func() bool {
+	r.eventually(patience, "the event is told as removed", func() bool {
 		for _, e := range h.got() {
 			if e["removed"] == true {
 				removed = e
@@ -202,14 +202,14 @@ func TestSocketGetsEventsAndReplies(t *testing.T) {
 	w.tick("event", 10)
 	s := w.socket()
 	s.tell(`{"type":"listen","topic":"orders"}`)
-	first, ok := s.next(20 * time.Second)
+	first, ok := s.next(patience)
 	if !ok || len(first.events()) == 0 {
 		t.Fatalf("no batch: %s", first.text)
 	}
 	_ = s.conn.CloseNow() // without a word that it has it
 	s = w.socket()
 	s.tell(`{"type":"listen","topic":"orders"}`)
-	again, ok := s.next(20 * time.Second)
+	again, ok := s.next(patience)
 	if !ok || fmt.Sprint(again.events()[0]) != fmt.Sprint(first.events()[0]) {
 		t.Fatalf("a batch that nobody has taken is not told again: %s", again.text)
 	}
@@ -220,7 +220,7 @@ func TestSocketGetsEventsAndReplies(t *testing.T) {
 		if count >= 10 {
 			break
 		}
-		if batch, ok = s.next(20 * time.Second); !ok {
+		if batch, ok = s.next(patience); !ok {
 			t.Fatalf("%d events have come, want 10", count)
 		}
 	}
@@ -230,10 +230,13 @@ func TestSocketGetsEventsAndReplies(t *testing.T) {
 
 	listener := w.socket()
 	listener.tell(`{"type":"listenreplies"}`)
-	time.Sleep(200 * time.Millisecond)
+	listener.tell(`{"type":"nothing"}`) // messages are taken in turn: once this is answered, it listens
+	if said, ok := listener.next(patience); !ok || said.say("type") != "error" {
+		t.Fatalf("a message of no kind is answered by %s", said.text)
+	}
 	w.tick("told", 1)
 	for {
-		reply, ok := listener.next(20 * time.Second)
+		reply, ok := listener.next(patience)
 		if !ok {
 			t.Fatal("no reply is told")
 		}

@@ -41,7 +41,7 @@ func (r *rig) admin(name string) string {
 	var made struct{ Key string }
 	r.want(r.daemons[0], http.StatusCreated, "POST", "/apikeys", fmt.Sprintf(`{"name":%q,"grants":[{"role":"admin"}]}`, name), &made)
 	for _, d := range r.daemons {
-		r.eventually(5*time.Second, "the key is known", func() bool {
+		r.eventually(patience, "the key is known", func() bool {
 			code, _ := r.ask(d, made.Key, "GET", "/whoami", "")
 			return code == http.StatusOK
 		})
@@ -59,7 +59,7 @@ func (r *rig) vote(d *harness.Daemon, key, id, vote string) {
 // onlyOnce demands that exactly this transaction has paid a receiver.
 func (r *rig) onlyOnce(to common.Address, hash common.Hash) {
 	r.Helper()
-	r.eventually(10*time.Second, "mined", func() bool { return len(paying(r.chain(), to)) > 0 })
+	r.eventually(patience, "mined", func() bool { return len(paying(r.chain(), to)) > 0 })
 	time.Sleep(300 * time.Millisecond)
 	if got := paying(r.chain(), to); len(got) != 1 || got[0] != hash {
 		r.Errorf("mined: %v, want %s once", got, hash)
@@ -87,7 +87,7 @@ func TestWhatPeopleAreAskedForIsSentOnceTheyAgree(t *testing.T) {
     - {name: large, effect: ask, actions: [transaction], value: {min: 11 wei}, approval: {needed: 2, roles: [admin]}}
     - {name: words, effect: ask, actions: [message], approval: {roles: [admin]}}
 `
-	r.replicas(r.node.URL, rules, rules+"approvals: {wait: 15s}\n")
+	r.replicas(r.node.URL, rules, rules+"approvals: {wait: 90s}\n")
 	r.manage()
 	one, two := r.daemons[0], r.daemons[1]
 	other := r.admin("second")
@@ -109,7 +109,7 @@ func TestWhatPeopleAreAskedForIsSentOnceTheyAgree(t *testing.T) {
 		t.Errorf("with one of two votes it waits as %s", again)
 	}
 	r.vote(two, other, id, "approve")
-	r.eventually(10*time.Second, "sent by itself", func() bool { return len(paying(r.chain(), receiver)) > 0 })
+	r.eventually(patience, "sent by itself", func() bool { return len(paying(r.chain(), receiver)) > 0 })
 	hash, err := r.pay(c, from, receiver, 11)
 	if err != nil {
 		t.Errorf("asked again after it was sent: %v", err)
@@ -128,7 +128,7 @@ func TestWhatPeopleAreAskedForIsSentOnceTheyAgree(t *testing.T) {
 	both.Go(func() { r.vote(one, r.root, id, "approve") })
 	both.Go(func() { r.vote(two, other, id, "approve") })
 	both.Wait()
-	r.eventually(10*time.Second, "known to its caller", func() bool { hash, err = ask(c); return err == nil })
+	r.eventually(patience, "known to its caller", func() bool { hash, err = ask(c); return err == nil })
 	r.onlyOnce(receiver, hash)
 	if same, err := ask(waits); err != nil || same != hash {
 		t.Errorf("asked at the other replica: %s %v, want %s", same, err, hash)
@@ -155,7 +155,7 @@ func TestWhatPeopleAreAskedForIsSentOnceTheyAgree(t *testing.T) {
 	_, err = r.pay(c, from, receiver, 14)
 	id = r.pending(err)
 	r.vote(two, other, id, "reject")
-	r.eventually(5*time.Second, "its caller is told", func() bool {
+	r.eventually(patience, "its caller is told", func() bool {
 		_, err = r.pay(c, from, receiver, 14)
 		return strings.Contains(denied(err), "reject")
 	})
@@ -179,7 +179,7 @@ func TestWhatPeopleAreAskedForIsSentOnceTheyAgree(t *testing.T) {
 func (r *rig) waiting(d *harness.Daemon) string {
 	r.Helper()
 	var all []struct{ ID string }
-	r.eventually(5*time.Second, "it waits", func() bool {
+	r.eventually(patience, "it waits", func() bool {
 		r.want(d, http.StatusOK, "GET", r.service+"/approvals?state=pending", "", &all)
 		return len(all) == 1
 	})

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -60,7 +59,7 @@ func TestParallelSendsOverThreeReplicasNeverPassALimit(t *testing.T) {
 			least = min(least, o.wei)
 		}
 	}
-	on := r.settle(accepted, 20*time.Second)
+	on := r.settle(accepted, patience)
 	total := r.sum(on)
 	t.Logf("%d of %d accepted, %d wei promised, %s mined", accepted, len(outcomes), promised, total)
 	if len(on) != accepted || total.Cmp(big.NewInt(promised)) != 0 || promised > limit {
@@ -108,7 +107,7 @@ func TestSigningInALoopRegainsNoAllowance(t *testing.T) {
 			// One of three for nonce 0 is mined: the other two never will be.
 			var hash common.Hash
 			must(t, c.CallContext(t.Context(), &hash, "eth_sendRawTransaction", signed[0].Raw))
-			harness.WaitNonce(t, r.node, from, 1, 10*time.Second)
+			harness.WaitNonce(t, r.node, from, 1, patience)
 		case i >= 10:
 			r.deniedBy(err, "declared/ever")
 		}

@@ -34,6 +34,10 @@ var built programs.Programs
 
 func TestMain(m *testing.M) { os.Exit(built.Main(m)) }
 
+// patience is how long something may take that has to come: much longer than it does
+// on a machine with nothing else to do.
+const patience = 2 * time.Minute
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -103,7 +107,7 @@ func (r *rig) manage() {
 	r.Helper()
 	r.root = strings.TrimSpace(r.run("admin", "bootstrap", "--config", r.daemons[0].Config()))
 	for _, d := range r.daemons {
-		r.eventually(5*time.Second, "the first key is known", func() bool {
+		r.eventually(patience, "the first key is known", func() bool {
 			code, _ := r.ask(d, r.root, "GET", "/whoami", "")
 			return code == http.StatusOK
 		})
@@ -122,7 +126,7 @@ func (r *rig) manage() {
 // run runs a command that has to succeed, and returns what it prints.
 func (r *rig) run(args ...string) string {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	var out, said bytes.Buffer
 	cmd := exec.CommandContext(ctx, r.bin.Hsmsigner, args...)
@@ -179,7 +183,7 @@ func (r *rig) eventually(within time.Duration, what string, holds func() bool) t
 func (r *rig) dial(d *harness.Daemon) *rpc.Client {
 	r.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 200}
-	c, err := rpc.DialOptions(r.Context(), d.URL, rpc.WithHTTPClient(&http.Client{Transport: transport, Timeout: time.Minute}))
+	c, err := rpc.DialOptions(r.Context(), d.URL, rpc.WithHTTPClient(&http.Client{Transport: transport, Timeout: patience}))
 	must(r.T, err)
 	r.Cleanup(func() { c.Close(); transport.CloseIdleConnections() })
 	return c

@@ -45,7 +45,7 @@ func TestAccountsAndTransactionsOfAServiceAreManagedByTheAPI(t *testing.T) {
 	if shown := m.want(200, "GET", one, ""); shown["hash"] != hash || shown["credential"] != "app:"+m.cred || shown["wallet"] != m.service || shown["attempts"] == nil {
 		t.Errorf("transaction: %v", shown)
 	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if all := m.list(service + "/transactions?state=confirmed&from=" + m.keys.Addresses[0].Hex()); len(all) == 1 && all[0]["hash"] == hash {
 			break
 		}
@@ -66,7 +66,7 @@ func TestAccountsAndTransactionsOfAServiceAreManagedByTheAPI(t *testing.T) {
 	if code, text := m.ask(m.root, "DELETE", service, ""); code != 204 && code != 202 { // 202: it goes in a moment
 		t.Fatalf("%d %s", code, text)
 	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if code, text := m.ask(m.root, "GET", service, ""); code == 404 {
 			break
 		} else if time.Now().After(end) {

@@ -61,7 +61,7 @@ func TestAppliedFileGivesAServiceThatSends(t *testing.T) {
 	}
 	m.password = strings.TrimSpace(string(password))
 	m.send()
-	harness.WaitNonce(t, devnet, m.keys.Addresses[0], 1, 30*time.Second)
+	harness.WaitNonce(t, devnet, m.keys.Addresses[0], 1, patience)
 
 	before := run("service", "show", "pay", "--output", "json")
 	for line := range strings.Lines(run("apply", "-f", file, "--yes")) {
@@ -101,7 +101,7 @@ func TestAppliedFileGivesAServiceThatSends(t *testing.T) {
 	m.Restart()
 	m.started(m.service)
 	m.send()
-	harness.WaitNonce(t, devnet, m.keys.Addresses[0], 3, 30*time.Second)
+	harness.WaitNonce(t, devnet, m.keys.Addresses[0], 3, patience)
 }
 
 // cli runs a command of the command line and returns what it printed.

@@ -192,7 +192,7 @@ func (a *aviary) atWork() {
 	a.vault.SetSecretID(next)
 	a.send("PATCH", place+"/configurations/"+n.configuration, `{"details":{"user_secret":`+quote(next)+`}}`)
 	a.sent(n)
-	harness.WaitNonce(a.t, a.node, n.account, 2, 30*time.Second)
+	harness.WaitNonce(a.t, a.node, n.account, 2, patience)
 	a.send("POST", place+"/services/"+n.service+"/accounts", `{"name":"x"}`)
 	a.send("POST", place+"/services/"+n.service+"/accounts/import", `{"name":"x","wrapped_key":"`+a.plain("a key that is not wrapped")+`"}`)
 	a.send("GET", place+"/services/"+n.service+"/accounts/import", "")

@@ -235,10 +235,10 @@ func quote(s string) string { b, _ := json.Marshal(s); return string(b) }
 // there, or the search looks in the wrong place.
 func (a *aviary) search() {
 	a.t.Helper()
-	spans := a.spans.text()
 	if code := a.Stop(); code != 0 {
 		a.t.Errorf("exit code %d", code)
 	}
+	spans := a.spans.text() // with those of the last moment
 	log, err := os.ReadFile(a.output)
 	if err != nil {
 		a.t.Fatal(err)
@@ -274,7 +274,8 @@ func (a *aviary) search() {
 // look reads everything that can be read.
 func (a *aviary) look() {
 	a.t.Helper()
-	time.Sleep(1500 * time.Millisecond) // spans go out once a second
+	eventually(a.t, patience, "spans go out", func() bool { return bytes.Contains(a.spans.text(), []byte("eth_sendTransaction")) })
+	eventually(a.t, patience, "heard by the server that repeats things", func() bool { return a.heard.Load() >= 20 })
 	for _, collection := range []string{"nodes", "configurations", "services", "appcreds"} {
 		for _, x := range a.list(place + "/" + collection) {
 			one := place + "/" + collection + "/" + fmt.Sprint(x["_id"])

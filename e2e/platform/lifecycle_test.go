@@ -43,9 +43,9 @@ func TestServiceWithTransactionsUnderWayGoesWhenTheyAreFinal(t *testing.T) {
 	}
 
 	mine(t, node, 1)
-	harness.WaitNonce(t, node, n.account, 1, 10*time.Second)
+	harness.WaitNonce(t, node, n.account, 1, patience)
 	mine(t, node, 20) // final
-	eventually(t, 20*time.Second, "gone", func() bool {
+	eventually(t, patience, "gone", func() bool {
 		code, _ := m.ask(m.root, "GET", service, "")
 		return code == 404
 	})
@@ -101,7 +101,7 @@ func TestServiceWithAWrongSecretSaysSoAndStartsWithTheRightOne(t *testing.T) {
 	t.Logf("started %s after the PATCH", time.Since(began).Round(time.Millisecond))
 	made := m.want(201, "POST", place+"/appcreds", `{"name":"shop"}`)
 	m.sent(&tenant{service: id, cred: made["_id"].(string), password: made["password"].(string), account: accounts(v)[0]})
-	harness.WaitNonce(t, node, accounts(v)[0], 1, 30*time.Second)
+	harness.WaitNonce(t, node, accounts(v)[0], 1, patience)
 }
 
 // What a tenant has made outlives the daemon, and so does what it was told of.
@@ -119,7 +119,7 @@ func TestServicesComeBackAndLoseNothing(t *testing.T) {
 	m.Restart()
 	m.reaches(service, "started")
 	m.sent(n)
-	harness.WaitNonce(t, node, n.account, 2, 30*time.Second)
+	harness.WaitNonce(t, node, n.account, 2, patience)
 
 	const clients, each = 16, 20
 	from := accounts(v)
@@ -140,19 +140,24 @@ func TestServicesComeBackAndLoseNothing(t *testing.T) {
 	var answered sync.WaitGroup // a third of them
 	answered.Add(clients * each / 3)
 	var mu sync.Mutex
-	count := 0
+	count, killed := 0, make(chan struct{})
 	done := make(chan []harness.Outcome, 1)
 	go func() {
 		done <- harness.Burst(t.Context(), open, work, func(harness.Outcome) {
 			mu.Lock()
-			defer mu.Unlock()
-			if count++; count <= clients*each/3 {
+			count++
+			n := count
+			mu.Unlock()
+			if n <= clients*each/3 {
 				answered.Done()
+			} else {
+				<-killed // or all would be answered before, if this process stands still
 			}
 		})
 	}()
 	answered.Wait()
 	m.Kill9()
+	close(killed)
 	outcomes := <-done
 	m.Restart()
 	m.reaches(service, "started")
@@ -171,7 +176,7 @@ func TestServicesComeBackAndLoseNothing(t *testing.T) {
 		}
 	}
 	var history *harness.History
-	eventually(t, 30*time.Second, "mined, all that was accepted", func() bool {
+	eventually(t, patience, "mined, all that was accepted", func() bool {
 		var err error
 		if history, err = harness.ReadHistory(t.Context(), node, 0); err != nil {
 			t.Fatal(err)
@@ -188,7 +193,5 @@ func TestServicesComeBackAndLoseNothing(t *testing.T) {
 			t.Errorf("mined %d times: %v", times, o)
 		}
 	}
-	if left := m.want(200, "GET", service+"/status", ""); left["ready"] != true {
-		t.Errorf("status: %v", left)
-	}
+	eventually(t, patience, "ready", func() bool { return m.want(200, "GET", service+"/status", "")["ready"] == true })
 }

@@ -69,12 +69,11 @@ func (m *managed) bootstrap() string {
 func (m *managed) started(service string) {
 	m.t.Helper()
 	var last any
-	for range 600 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		a := m.want(200, "GET", place+"/services/"+service, "")
 		if last = a["state"]; last == "started" {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	m.t.Fatalf("the service is %v", last)
 }

@@ -21,6 +21,10 @@ import (
 	"github.com/hsmsigner/hsmsigner/internal/key/hashicorp/vaultfake"
 )
 
+// patience is how long something may take that has to come: much longer than it does
+// on a machine with nothing else to do.
+const patience = 2 * time.Minute
+
 const local = "egress: {allow: [127.0.0.1/32]}\n"
 
 // startBare starts a daemon with the management API in front of a node, and
@@ -108,11 +112,10 @@ func (m *managed) serveFor(node *harness.Node, membership, environment, details 
 func (m *managed) reaches(path, state string) map[string]any {
 	m.t.Helper()
 	var last map[string]any
-	for range 600 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if last = m.want(200, "GET", path, ""); last["state"] == state {
 			return last
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	m.t.Fatalf("%s is %v and not %s: %v", path, last["state"], state, last["state_reason"])
 	return nil
@@ -180,7 +183,7 @@ func (m *managed) socket(service, name, password string) *websocket.Conn {
 // said reads messages until one has a text in it.
 func said(t *testing.T, conn *websocket.Conn, text string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		_, message, err := conn.Read(ctx)

@@ -124,7 +124,7 @@ func (m *managed) sendWhile(node *harness.Node, n *tenant, from []common.Address
 		defer c.Close()
 		clients = append(clients, c)
 	}
-	ctx, cancel := context.WithTimeout(m.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Minute)
 	defer cancel()
 	var over atomic.Bool
 	results := make(chan []harness.Outcome, len(clients))
@@ -167,7 +167,7 @@ func (m *managed) mined(node *harness.Node, outcomes []harness.Outcome, from []c
 		}
 	}
 	for _, a := range from {
-		harness.WaitNonce(m.t, node, a, want[a], 30*time.Second)
+		harness.WaitNonce(m.t, node, a, want[a], patience)
 	}
 	history, err := harness.ReadHistory(m.t.Context(), node, 0)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // the document describes; the seed is fixed, so that a failure comes again.
 const (
 	examples = 10 // of random requests for each operation
-	maxTime  = 10 * time.Minute
+	maxTime  = 15 * time.Minute
 )
 
 // Schemathesis reads the document, makes requests of it that are as it says and
@@ -63,7 +63,7 @@ func (m *managed) schemathesis(dir, option, value string, more ...string) string
 	ctx, cancel := context.WithTimeout(m.t.Context(), maxTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, installed(m.t), append(args, more...)...)
-	cmd.Dir, cmd.WaitDelay, cmd.SysProcAttr = dir, time.Second, harness.DieWithParent()
+	cmd.Dir, cmd.WaitDelay, cmd.SysProcAttr = dir, time.Minute, harness.DieWithParent()
 	out, err := cmd.CombinedOutput()
 	text := strings.ReplaceAll(string(out), m.root, "…")
 	if err != nil {

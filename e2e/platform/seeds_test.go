@@ -63,7 +63,7 @@ func TestPublishedRequestsGiveAServiceThatSends(t *testing.T) {
 			made := m.want(201, "POST", place+"/appcreds", fmt.Sprintf(`{"name":"shop","membership_id":%q}`, membership))
 			m.cred, m.password = made["_id"].(string), made["password"].(string)
 			hash := m.send()
-			harness.WaitNonce(t, devnet, v.account, 1, 30*time.Second)
+			harness.WaitNonce(t, devnet, v.account, 1, patience)
 			if shown := m.want(200, "GET", place+"/services/"+m.service+"/transactions/"+hash, ""); shown["hash"] != hash {
 				t.Errorf("shown as %v", shown)
 			}

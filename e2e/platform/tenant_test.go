@@ -199,8 +199,8 @@ func TestAddressThatAVaultOnlyListsIsNotItsToSendFrom(t *testing.T) {
 				m.sent(a)
 				m.sent(b)
 			}
-			harness.WaitNonce(t, node, victim, 6, 30*time.Second)
-			harness.WaitNonce(t, node, b.account, 3, 30*time.Second)
+			harness.WaitNonce(t, node, victim, 6, patience)
+			harness.WaitNonce(t, node, b.account, 3, patience)
 			time.Sleep(300 * time.Millisecond) // three more blocks
 			history, err := harness.ReadHistory(t.Context(), node, 0)
 			if err != nil {
@@ -293,19 +293,20 @@ func TestBytesOfAnothersTransactionDoNotGiveItAway(t *testing.T) {
 	if err := node.RPC.CallContext(t.Context(), &raw, "eth_getRawTransactionByHash", hash); err != nil || raw == "" {
 		t.Fatal(raw, err)
 	}
+	one := a.place + "/services/" + a.service + "/transactions/" + hash
+	m.reaches(one, "sent")
 	_, answer := m.door(b.service, b.cred, b.password, fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction","params":[%q]}`, raw))
 	t.Logf("B hands it in: %s", answer)
 	_ = forged.RPC.CallContext(t.Context(), nil, "eth_sendRawTransaction", raw) // as he would himself
 	mine(t, forged, 30)
 	time.Sleep(2 * time.Second)
-	one := a.place + "/services/" + a.service + "/transactions/" + hash
 	if got := m.want(200, "GET", one, ""); got["state"] != "sent" || got["wallet"] != a.service {
 		t.Errorf("A's transaction became %v of %v", got["state"], got["wallet"])
 	}
 	mine(t, node, 1)
-	harness.WaitNonce(t, node, victim, 1, 10*time.Second)
+	harness.WaitNonce(t, node, victim, 1, patience)
 	m.sent(a)
-	eventually(t, 10*time.Second, "mined, the next one", func() bool {
+	eventually(t, patience, "mined, the next one", func() bool {
 		mine(t, node, 1)
 		return node.Nonce(t, victim) == 2
 	})

@@ -65,13 +65,15 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			id := r.create(`{"type":"webhook","inputs":true,"batchSize":1000,"webhook":{"url":%q}}`, rec.url)
-			r.subscribeToInputs(id)
+			r.aside(id, func() { r.subscribeToInputs(id) })
 			eventually(t, "a batch is tried", func() bool { return r.stream(id).Trouble == "the webhook answered with status 503" })
-			runtime.GC()
-			runtime.ReadMemStats(&after)
-			if grown := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 20; grown > 24 {
-				t.Errorf("%d MiB are held", grown)
-			}
+			// A try of the batch has memory of its own meanwhile; what waits is there at
+			// every look.
+			eventually(t, "no more than 24 MiB are held", func() bool {
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				return (int64(after.HeapAlloc)-int64(before.HeapAlloc))>>20 <= 24
+			})
 			if n := chain.count("eth_getTransactionByHash"); one && n > 2 || n > 120 { // the stream began twice
 				t.Errorf("%d transactions were read", n)
 			}
@@ -109,7 +111,7 @@ func TestLargeBlockIsReadInParts(t *testing.T) {
 			}
 			r := start(t, small())
 			id := r.create(`{"type":"webhook","inputs":true,"batchSize":1000,"batchTimeoutMS":10,"webhook":{"url":%q}}`, rec.url)
-			r.subscribeToInputs(id)
+			r.aside(id, func() { r.subscribeToInputs(id) })
 			<-entered
 			r.stop()
 			close(release)

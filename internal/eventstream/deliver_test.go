@@ -25,7 +25,8 @@ func TestAnEventIsToldWithAllThatTheChainSaysOfIt(t *testing.T) {
 	chain.mine(7, 8)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
 	id := r.create(`{"name":"s","type":"webhook","timestamps":true,"inputs":true,"batchSize":10,"batchTimeoutMS":20,"webhook":{"url":%q}}`, rec.url)
-	sub := r.subscribe(id, "0")
+	r.aside(id, func() { r.subscribe(id, "0") })
+	sub := r.only(id).ID
 	wantValues(t, rec, "7", "8")
 	got := rec.events()[1]
 	if got.Address != "0x00000000000000000000000000000000000000a1" || got.BlockNumber != "2" || got.BlockHash != chain.blocks[2].hash ||
@@ -66,7 +67,7 @@ func TestBatchesAreFilledUpToTheirSize(t *testing.T) {
 		chain.mine(3*i, 3*i+1, 3*i+2)
 	}
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	r.subscribe(r.create(hook, 7, rec.url), "0")
+	r.follow("0", hook, 7, rec.url)
 	eventually(t, "all are told", func() bool { return len(rec.events()) == 30 })
 	for i, b := range rec.batches {
 		if len(b) != min(7, 30-7*i) {
@@ -88,7 +89,7 @@ func TestConfirmationsHoldEventsBack(t *testing.T) {
 	t.Parallel()
 	chain, rec := newChain(t), receive(t, nil)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	r.subscribe(r.create(`{"type":"webhook","confirmations":2,"batchTimeoutMS":10,"webhook":{"url":%q}}`, rec.url), "0")
+	r.follow("0", `{"type":"webhook","confirmations":2,"batchTimeoutMS":10,"webhook":{"url":%q}}`, rec.url)
 	chain.mine(1)
 	chain.mine(2)
 	wantValues(t, rec)
@@ -109,7 +110,7 @@ func TestNodeThatRefusesWideRangesIsAskedForLess(t *testing.T) {
 		want = append(want, strconv.Itoa(i))
 	}
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	r.subscribe(r.create(hook, 50, rec.url), "0")
+	r.follow("0", hook, 50, rec.url)
 	wantValues(t, rec, want...)
 	if n := chain.count("eth_getLogs"); n > 150 {
 		t.Errorf("%d calls", n)
@@ -120,8 +121,7 @@ func TestNodeAwayIsTroubleAndNothingIsLost(t *testing.T) {
 	t.Parallel()
 	chain, rec := newChain(t), receive(t, nil)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	id := r.create(hook, 5, rec.url)
-	r.subscribe(id, "0")
+	id := r.follow("0", hook, 5, rec.url)
 	chain.set(func() { chain.down = true })
 	chain.mine(1)
 	eventually(t, "it is trouble", func() bool { return r.stream(id).Trouble != "" })
@@ -148,10 +148,12 @@ func TestLyingNodeIsNotBelieved(t *testing.T) {
 			chain.spoil = spoil
 			r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
 			id := r.create(hook, 5, rec.url)
-			u, err := r.Subscribe(t.Context(), who, place, wallet, eventstream.Wanted{Stream: id, Event: []byte(changed), Address: &shop, FromBlock: "0"})
-			if err != nil || u.Block != 0 {
-				t.Fatal(u, err)
-			}
+			r.aside(id, func() {
+				u, err := r.Subscribe(t.Context(), who, place, wallet, eventstream.Wanted{Stream: id, Event: []byte(changed), Address: &shop, FromBlock: "0"})
+				if err != nil || u.Block != 0 {
+					t.Fatal(u, err)
+				}
+			})
 			eventually(t, "it is trouble", func() bool { return r.stream(id).Trouble != "" })
 			wantValues(t, rec)
 			chain.set(func() { chain.spoil = nil })
@@ -175,7 +177,7 @@ func TestWhatIsNoSuchEvent(t *testing.T) {
 		}
 	}
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	r.subscribe(r.create(hook, 5, rec.url), "0")
+	r.follow("0", hook, 5, rec.url)
 	wantValues(t, rec, "", "3")
 	if got := rec.events()[0]; got.Error == "" || got.TransactionHash != txHash(2) {
 		t.Errorf("got %+v", got)
@@ -188,24 +190,18 @@ func TestBlockedStreamWaitsAndSkippedBatchIsGone(t *testing.T) {
 		t.Run(handling, func(t *testing.T) {
 			var good atomic.Bool
 			chain, rec := newChain(t), receive(t, func(_ int, w http.ResponseWriter, _ *http.Request) bool {
-				if !good.Load() {
+				takes := good.Load()
+				if !takes {
 					w.WriteHeader(http.StatusInternalServerError)
 				}
-				return good.Load()
+				return takes
 			})
 			r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-			id := r.create(`{"type":"webhook","errorHandling":%q,"batchTimeoutMS":10,"retryTimeoutSec":0,"blockedRetryDelaySec":1,"webhook":{"url":%q}}`, handling, rec.url)
-			sub := r.subscribe(id, "0")
+			id := r.follow("0", `{"type":"webhook","errorHandling":%q,"batchTimeoutMS":10,"retryTimeoutSec":0,"blockedRetryDelaySec":1,"webhook":{"url":%q}}`, handling, rec.url)
 			chain.mine(1)
 			eventually(t, "it is tried", func() bool { return rec.requests() > 0 })
 			eventually(t, "it is trouble", func() bool { return r.stream(id).Trouble == "the webhook answered with status 500" })
-			at := func() uint64 {
-				u, err := r.Subscription(t.Context(), place, wallet, sub)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return u.Block
-			}
+			at := func() uint64 { return r.only(id).Block }
 			if handling == "skip" {
 				eventually(t, "it is skipped", func() bool { return at() == 2 })
 			} else if at() > 1 {
@@ -232,7 +228,7 @@ func TestFailedBatchIsTriedAgainUntilItIsTaken(t *testing.T) {
 		return n >= 3
 	})
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	r.subscribe(r.create(`{"type":"webhook","errorHandling":"skip","batchTimeoutMS":10,"retryTimeoutSec":30,"webhook":{"url":%q}}`, rec.url), "0")
+	r.follow("0", `{"type":"webhook","errorHandling":"skip","batchTimeoutMS":10,"retryTimeoutSec":300,"webhook":{"url":%q}}`, rec.url)
 	chain.mine(1)
 	wantValues(t, rec, "1")
 	if n := rec.requests(); n != 4 {
@@ -244,10 +240,10 @@ func TestSuspendedStreamKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	chain, rec := newChain(t), receive(t, nil)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	id := r.create(hook, 1, rec.url)
-	r.subscribe(id, "0")
+	id := r.follow("0", hook, 1, rec.url)
 	chain.mine(1)
 	wantValues(t, rec, "1")
+	r.stored(id, 1)
 	if s, err := r.Suspend(t.Context(), who, place, wallet, id); err != nil || !s.Suspended {
 		t.Fatal(s, err)
 	}
@@ -264,8 +260,8 @@ func TestResetDeliversAgain(t *testing.T) {
 	t.Parallel()
 	chain, rec := newChain(t), receive(t, nil)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	id := r.create(hook, 1, rec.url)
-	sub := r.subscribe(id, "0")
+	id := r.follow("0", hook, 1, rec.url)
+	sub := r.only(id).ID
 	chain.mine(1)
 	chain.mine(2)
 	wantValues(t, rec, "1", "2")
@@ -273,6 +269,7 @@ func TestResetDeliversAgain(t *testing.T) {
 		t.Fatal(u, err)
 	}
 	wantValues(t, rec, "1", "2", "2")
+	r.stored(id, 2)
 	r.afresh(id, func() error { return r.Unsubscribe(t.Context(), who, place, wallet, sub) })
 	chain.mine(3)
 	wantValues(t, rec, "1", "2", "2")
@@ -282,8 +279,7 @@ func TestChangedStreamGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
 	chain, first, second := newChain(t), receive(t, nil), receive(t, nil)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	id := r.create(hook, 1, first.url)
-	r.subscribe(id, "0")
+	id := r.follow("0", hook, 1, first.url)
 	chain.mine(1)
 	wantValues(t, first, "1")
 	r.afresh(id, func() error {

@@ -94,6 +94,7 @@ func TestNothingIsLostWhileNobodyListens(t *testing.T) {
 	}
 	c := r.connect(nil)
 	c.wants(t, "1")
+	r.stored(id, 1)
 	c.Close()
 	chain.mine(2)
 	eventually(t, "nobody holds it", func() bool { return !r.stream(id).Held })
@@ -112,15 +113,23 @@ func TestAnswersOfClients(t *testing.T) {
 	chain.mine(2)
 	silent := r.connect(func(int) (bool, error) { return false, nil })
 	silent.wants(t, "1")
+	seen := make(chan struct{})
 	second := r.connect(func(n int) (bool, error) {
-		if n == 0 {
+		switch n {
+		case 0:
 			return true, errors.New("not now")
+		case 1: // what is taken is no trouble any more
+			select {
+			case <-seen:
+			case <-t.Context().Done():
+			}
 		}
 		return true, nil
 	})
 	second.wants(t)
 	silent.Close()
 	eventually(t, "it was refused", func() bool { return r.stream(id).Trouble == "not now" })
+	close(seen)
 	second.wants(t, "1", "1", "2")
 	if second.Answer("orders", nil) || second.Answer("", nil) {
 		t.Error("an answer counts to which there is no batch")
@@ -157,14 +166,15 @@ func TestClientThatNeverAnswersLosesItsSocket(t *testing.T) {
 	silent := r.connect(func(int) (bool, error) { return false, nil })
 	chain.mine(1)
 	silent.wants(t, "1")
-	second := r.connect(nil)
-	second.wants(t)
+	second := r.connect(func(int) (bool, error) {
+		select {
+		case <-silent.Gone():
+		default:
+			t.Error("it still listens")
+		}
+		return true, nil
+	})
 	second.wants(t, "1")
-	select {
-	case <-silent.Gone():
-	default:
-		t.Error("it still listens")
-	}
 }
 
 // The work is shared: each batch goes to one client, and all of them get some.
@@ -178,7 +188,7 @@ func TestWorkloadIsDistributed(t *testing.T) {
 		want = append(want, fmt.Sprint(i))
 	}
 	clients := []*client{r.connect(nil), r.connect(nil), r.connect(nil)}
-	r.subscribe(r.create(socket, 2, "workloadDistribution"), "0")
+	r.follow("0", socket, 2, "workloadDistribution")
 	got := func() (all []string) {
 		for _, c := range clients {
 			all = append(all, c.values()...)
@@ -203,7 +213,7 @@ func TestBroadcastReachesAllWhoListen(t *testing.T) {
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
 	a := r.connect(func(int) (bool, error) { return false, nil }) // nobody need answer
 	b := r.connect(nil)
-	r.subscribe(r.create(socket, 1, "broadcast"), "0")
+	r.follow("0", socket, 1, "broadcast")
 	chain.mine(1)
 	a.wants(t, "1")
 	b.wants(t, "1")
@@ -239,8 +249,8 @@ func TestTopicsAreApart(t *testing.T) {
 			}
 		}()
 	}
-	first, second := r.create(socket, 1, "workloadDistribution"), r.create(socket, 1, "workloadDistribution")
-	one, two := r.subscribe(first, "0"), r.subscribe(second, "0")
+	first, second := r.follow("0", socket, 1, "workloadDistribution"), r.follow("0", socket, 1, "workloadDistribution")
+	one, two := r.only(first).ID, r.only(second).ID
 	chain.mine(7)
 	c.wants(t, "7", "7")
 	subs := []string{c.got[0].SubID, c.got[1].SubID}

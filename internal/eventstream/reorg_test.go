@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,11 +53,12 @@ func TestReorganisationWhileNobodyDelivers(t *testing.T) {
 	chain, rec := newChain(t), receive(t, nil)
 	db := openStore(t, t.TempDir())
 	r := start(t, fast(db, openNode(t, chain.url)))
-	r.follow("0", hook, 10, rec.url)
+	id := r.follow("0", hook, 10, rec.url)
 	chain.mine(1)
 	chain.mine()
 	chain.mine(2)
 	wantValues(t, rec, "1", "2")
+	r.stored(id, 3)
 	lost := chain.blocks[3].hash
 	r.stop()
 	chain.cut(2)
@@ -100,8 +102,7 @@ func TestNodeBehindTellsNothingTwice(t *testing.T) {
 	t.Parallel()
 	chain, rec := newChain(t), receive(t, nil)
 	r := start(t, fast(openStore(t, t.TempDir()), openNode(t, chain.url)))
-	id := r.create(hook, 10, rec.url)
-	r.subscribe(id, "0")
+	id := r.follow("0", hook, 10, rec.url)
 	chain.mine(1)
 	chain.mine(2)
 	wantValues(t, rec, "1", "2")
@@ -212,7 +213,7 @@ func TestEventThatMayHaveArrivedIsTakenBack(t *testing.T) {
 	})
 	db := openStore(t, t.TempDir())
 	r := start(t, fast(db, openNode(t, chain.url)))
-	r.follow("0", hook, 10, rec.url)
+	r.follow("0", strings.Replace(hook, `DelaySec":1`, `DelaySec":600`, 1), 10, rec.url) // not again before the stop
 	chain.mine(1, 2)
 	wantValues(t, rec, "1", "2")
 	lost := chain.blocks[1].hash

@@ -30,7 +30,9 @@ func deliverUntilKilled(dir, url string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	s, err := eventstream.New(fast(db, client))
+	cfg := fast(db, client)
+	cfg.LeaseTTL = 5 * time.Second // the last one waits for it
+	s, err := eventstream.New(cfg)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

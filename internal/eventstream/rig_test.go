@@ -230,7 +230,7 @@ func (c *testChain) logs(filter json.RawMessage) ([]testLog, string) {
 
 func openNode(t testing.TB, url string) *node.Client {
 	t.Helper()
-	client, err := node.New(node.Config{ChainID: 1337, Endpoints: []node.Endpoint{{Name: "n", URL: url}}, Timeout: 5 * time.Second})
+	client, err := node.New(node.Config{ChainID: 1337, Endpoints: []node.Endpoint{{Name: "n", URL: url}}, Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func fast(db *store.DB, n eventstream.Node) eventstream.Config {
 			return n
 		},
 		Egress: dialrule.Config{Rules: dialrule.Rules{Allow: loopback}},
-		Poll:   20 * time.Millisecond, LeaseTTL: 2 * time.Second, SaveEvery: 50 * time.Millisecond, Backoff: 10 * time.Millisecond,
+		Poll:   20 * time.Millisecond, LeaseTTL: 20 * time.Second, SaveEvery: 50 * time.Millisecond, Backoff: 10 * time.Millisecond,
 	}
 }
 
@@ -340,16 +340,45 @@ func (r *rig) subscribe(stream, from string) string {
 	return u.ID
 }
 
+// aside does what changes a stream while nobody delivers it, and waits until it is
+// delivered as changed: none that is still about to end has read the change.
+func (r *rig) aside(stream string, change func()) {
+	r.t.Helper()
+	if _, err := r.Suspend(r.t.Context(), who, place, wallet, stream); err != nil {
+		r.t.Fatal(err)
+	}
+	eventually(r.t, "nobody delivers", func() bool { return !r.stream(stream).Held })
+	change()
+	if _, err := r.Resume(r.t.Context(), who, place, wallet, stream); err != nil {
+		r.t.Fatal(err)
+	}
+	eventually(r.t, "it is delivered", func() bool { return r.stream(stream).Held })
+}
+
 // follow makes a stream with a subscription, and waits until it is delivered as it
 // is to stay.
 func (r *rig) follow(from, format string, args ...any) (stream string) {
 	r.t.Helper()
 	stream = r.create(format, args...)
-	r.afresh(stream, func() error {
-		r.subscribe(stream, from)
-		return nil
-	})
+	r.aside(stream, func() { r.subscribe(stream, from) })
 	return stream
+}
+
+// only is the one subscription of a stream.
+func (r *rig) only(stream string) eventstream.Subscription {
+	r.t.Helper()
+	all, err := r.Subscriptions(r.t.Context(), place, wallet, stream, "", 0)
+	if err != nil || len(all) != 1 {
+		r.t.Fatal(all, err)
+	}
+	return all[0]
+}
+
+// stored waits until the checkpoint of a stream's one subscription is behind a block:
+// from then on no restart tells its events again.
+func (r *rig) stored(stream string, block uint64) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprintf("block %d is stored", block), func() bool { return r.only(stream).Block > block })
 }
 
 // told is an event as a receiver reads it.
@@ -445,7 +474,7 @@ func (r *receiver) requests() int {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(3 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(3 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}

@@ -77,7 +77,7 @@ func TestAbsurdChainIDsAreBad(t *testing.T) {
 
 func TestConcurrentVerificationsShareFewCalls(t *testing.T) {
 	chain, c := pair(t, nodetest.Options{})
-	chain.Delay("eth_chainId", 50*time.Millisecond)
+	chain.Delay("eth_chainId", time.Second) // longer than it takes until all are there
 	var wg sync.WaitGroup
 	for range 300 {
 		wg.Go(func() {

@@ -17,7 +17,7 @@ import (
 )
 
 func readAll(m *memory, text string, announced, limit int64) ([]byte, error) {
-	return m.read(context.Background(), time.Now().Add(10*time.Second), strings.NewReader(text), announced, limit)
+	return m.read(context.Background(), time.Now().Add(time.Minute), strings.NewReader(text), announced, limit)
 }
 
 // TestAnswersOfEverySizeAreReadWhole looks around every size at which another

@@ -105,7 +105,7 @@ func TestUnreachablePlacesAreToldApart(t *testing.T) {
 	} {
 		config := fakeConfig(plain)
 		config.Endpoint = test.endpoint
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		_, err := open(t, config).SignDigest(ctx, "arn:aws:kms:eu-central-1:111122223333:key/x", [32]byte{1})
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), test.why) {
@@ -128,7 +128,7 @@ func TestThrottlingDoesNotStopAListing(t *testing.T) {
 func TestThrottlingWithoutEndIsReportedAtTheDeadline(t *testing.T) {
 	s := startFake(t, awskmsfake.Config{})
 	s.Fail(awskmsfake.Fault{Code: "ThrottlingException"})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	_, err := open(t, fakeConfig(s)).Keys(ctx, "")
 	var throttled *key.ThrottledError

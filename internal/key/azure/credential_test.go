@@ -209,7 +209,7 @@ func TestWrongSecretIsNotTriedByEveryCaller(t *testing.T) {
 		wg.Go(func() { _, _ = b.SignDigest(t.Context(), ref, [32]byte{1}) })
 	}
 	wg.Wait()
-	if n := s.Entra.Requests(); n > 3 {
+	if n := s.Entra.Requests(); n > 10 { // one a second
 		t.Errorf("%d token requests for one wrong secret", n)
 	}
 }
@@ -239,13 +239,13 @@ func TestOutageOfTheTokenServiceEndsWithItsCause(t *testing.T) {
 	hangs(t, b, ref)
 	s.Entra.Hang(false)
 	begin := time.Now()
-	for time.Since(begin) < 5*time.Second {
+	for time.Since(begin) < 30*time.Second {
 		if _, err := b.SignDigest(t.Context(), ref, [32]byte{1}); err == nil {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if took := time.Since(begin); took > 4*time.Second {
+	if took := time.Since(begin); took > 12*time.Second { // less than a token request may take
 		t.Errorf("recovered after %s", took)
 	}
 	// With a token in hand, the token service is not needed.

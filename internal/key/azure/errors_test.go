@@ -136,7 +136,7 @@ func TestThrottledSaysForHowLong(t *testing.T) {
 	}{
 		{"not at all", "X-Nothing", "", 0, 0},
 		{"seconds", "Retry-After", "7", 7 * time.Second, 7 * time.Second},
-		{"date", "Retry-After", time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat), 15 * time.Second, 20 * time.Second},
+		{"date", "Retry-After", time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat), time.Second, 20 * time.Second},
 		{"past date", "Retry-After", time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), 0, 0},
 		{"milliseconds", "Retry-After-Ms", "250", 250 * time.Millisecond, 250 * time.Millisecond},
 		{"nonsense", "Retry-After", "soon", 0, 0},
@@ -221,7 +221,7 @@ func hangs(t *testing.T, b *azure.Backend, ref key.Ref) {
 			t.Errorf("error %v, want context.DeadlineExceeded", err)
 		}
 	}
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > 12*time.Second { // less than a token request may take
 		t.Errorf("it took %s", took)
 	}
 }

@@ -102,7 +102,7 @@ func TestForgottenConnectionIsReplaced(t *testing.T) {
 	if h := transport.HTTP2; h.SendPingTimeout <= 0 || h.PingTimeout <= 0 || h.SendPingTimeout+h.PingTimeout > 10*time.Second {
 		t.Errorf("a dead connection is kept for more than ten seconds: %+v", h)
 	}
-	transport.HTTP2.SendPingTimeout, transport.HTTP2.PingTimeout = 50*time.Millisecond, 200*time.Millisecond
+	transport.HTTP2.SendPingTimeout, transport.HTTP2.PingTimeout = 200*time.Millisecond, 3*time.Second
 	transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	transport.TLSClientConfig.MinVersion = tls.VersionTLS12
 	defer client.CloseIdleConnections()

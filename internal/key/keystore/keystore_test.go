@@ -112,13 +112,13 @@ func list(t *testing.T, ks *keystore.Keystore) (keys map[string]key.Key, problem
 // eventually lists until good is content with the listing.
 func eventually(t *testing.T, ks *keystore.Keystore, what string, good func(keys map[string]key.Key, problems map[string]string) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		keys, problems := list(t, ks)
 		if good(keys, problems) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s; keys %v, problems %v", what, keys, problems)
+			t.Fatalf("not within a minute: %s; keys %v, problems %v", what, keys, problems)
 		}
 	}
 }

@@ -217,7 +217,7 @@ func TestOneDerivationAtATimeAndWaitersMayGiveUp(t *testing.T) {
 			if _, err := ks.SignDigest(ctx, k.Ref, [32]byte{1}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("sign %s: %v, want the deadline", k.Name, err)
 			}
-			if took := time.Since(begin); took > 2*time.Second {
+			if took := time.Since(begin); took > 20*time.Second {
 				t.Errorf("sign %s gave up after %s", k.Name, took)
 			}
 		})

@@ -11,6 +11,7 @@
 package keytest
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -47,9 +48,9 @@ type Fixture struct {
 
 	Signatures  int           // sequential signatures over all keys; 0 means 200
 	Concurrency int           // simultaneous signatures; 0 means 64
-	Timeout     time.Duration // of one call; 0 means 30 s
-	Prompt      time.Duration // within which a call whose context is done returns; 0 means 2 s
-	Refresh     time.Duration // within which a change of the store is noticed; 0 means 30 s
+	Timeout     time.Duration // of one call; 0 means 2 min, since a test may have a slow machine
+	Prompt      time.Duration // within which a call whose context is done returns; 0 means 10 s
+	Refresh     time.Duration // within which a change of the store is noticed; 0 means 2 min
 }
 
 // Run runs the suite. open is called several times; each call gives a backend
@@ -67,7 +68,7 @@ func (f Fixture) forChecks() keycheck.Fixture {
 	c := keycheck.Fixture{
 		Backend: f.Backend, MinKeys: f.MinKeys, Addresses: f.Addresses, Problems: f.Problems, Disabled: f.Disabled,
 		MinPages: f.MinPages, Unknown: f.Unknown, CreateName: f.CreateName, Signatures: f.Signatures,
-		Concurrency: f.Concurrency, Timeout: f.Timeout, Prompt: f.Prompt, Refresh: f.Refresh,
+		Concurrency: f.Concurrency, Timeout: cmp.Or(f.Timeout, 2*time.Minute), Prompt: cmp.Or(f.Prompt, 10*time.Second), Refresh: cmp.Or(f.Refresh, 2*time.Minute),
 	}
 	if f.Add != nil {
 		c.Add = func(t keycheck.T) common.Address { return f.Add(t.(run).T) }

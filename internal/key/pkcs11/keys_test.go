@@ -265,7 +265,7 @@ func TestHandleThatGaveAWrongSignatureIsFoundAgain(t *testing.T) {
 	mustSign(t, b, k)
 	before := s.calls(t, "C_FindObjectsInit")
 	s.tell(t, "C_Sign flip", "C_FindObjectsInit once-slow 0") // wrong until it is found again
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for n := uint64(1); s.calls(t, "C_FindObjectsInit") == before; n++ {
 		if time.Now().After(deadline) {
 			t.Fatal("the handle was not found again")

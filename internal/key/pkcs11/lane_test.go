@@ -130,7 +130,7 @@ func TestChildThatSpoilsItsLaneIsEnded(t *testing.T) {
 			Module: "/none", TokenLabel: "babble", Sessions: 1, PIN: func() (string, error) { return "1234", nil },
 			Executable: os.Args[0], Args: []string{babble, how}, Env: []string{"GORACE=atexit_sleep_ms=20"},
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		_, err := b.SignDigest(ctx, "00ff.0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798", [32]byte{1})
 		if !errors.Is(err, key.ErrUnavailable) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", how, err)

@@ -119,7 +119,7 @@ func sign(ctx context.Context, b *pkcs11.Backend, k key.Key, n int) error {
 
 func mustSign(t *testing.T, b *pkcs11.Backend, k key.Key) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := sign(ctx, b, k, 0); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ type burst struct {
 	gap    time.Duration // the longest without one
 }
 
-const callerDeadline = 10 * time.Second
+const callerDeadline = time.Minute
 
 func startBurst(t *testing.T, b *pkcs11.Backend, keys []key.Key, callers int) *burst {
 	t.Helper()
@@ -88,7 +88,7 @@ func (u *burst) one(ctx context.Context, b *pkcs11.Backend, k key.Key, n int) {
 func (u *burst) more(t *testing.T, n int64) {
 	t.Helper()
 	want := u.signed.Load() + n
-	for deadline := time.Now().Add(30 * time.Second); u.signed.Load() < want; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); u.signed.Load() < want; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d signatures, want %d", u.signed.Load(), want)
 		}
@@ -103,7 +103,7 @@ func (u *burst) end(t *testing.T) {
 	if len(u.failed) > 0 {
 		t.Errorf("%d callers failed, the first: %v", len(u.failed), u.failed[0])
 	}
-	if u.gap > 5*time.Second {
+	if u.gap > 20*time.Second { // it takes two, on a machine that is not busy
 		t.Errorf("no signature for %s", u.gap)
 	}
 }
@@ -158,7 +158,7 @@ func TestCrashOfTheModuleFailsNobody(t *testing.T) {
 	u.more(t, 100)
 	u.end(t)
 	s.tell(t, "C_Sign crash")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := sign(ctx, b, keys[0], 1)
 	if !errors.Is(err, key.ErrUnavailable) || !strings.Contains(err.Error(), "SIGSEGV") {
@@ -177,7 +177,7 @@ func TestHangingCallIsEndedAndFailsNobody(t *testing.T) {
 	u := startBurst(t, b, keys, 16)
 	u.more(t, 100)
 	s.tell(t, "C_Sign once-hang")
-	for deadline := time.Now().Add(10 * time.Second); b.Process() == pid; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); b.Process() == pid; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the child that hangs was not replaced")
 		}
@@ -198,7 +198,7 @@ func TestCallerIsNotHeldByAHangingCall(t *testing.T) {
 	if err := sign(ctx, b, k, 0); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(begun); took > 2*time.Second {
+	if took := time.Since(begun); took > 8*time.Second { // less than CallTimeout
 		t.Errorf("it took %s", took)
 	}
 }
@@ -225,11 +225,11 @@ func TestHangInInitializeIsEnded(t *testing.T) {
 	token := newToken(t)
 	s := newShim(t, token)
 	c := s.config(token)
-	c.StartTimeout = time.Second
+	c.StartTimeout = 5 * time.Second // in which a good child has to start, too
 	s.tell(t, "C_Initialize hang")
 	b := open(t, c)
 	err := b.Health(t.Context())
-	if !errors.Is(err, key.ErrUnavailable) || !strings.Contains(err.Error(), "did not return within 1s") {
+	if !errors.Is(err, key.ErrUnavailable) || !strings.Contains(err.Error(), "did not return within 5s") {
 		t.Errorf("got %v", err)
 	}
 	s.tell(t)
@@ -245,8 +245,8 @@ func eventuallyHealthy(t *testing.T, b *pkcs11.Backend) {
 			t.Logf("healthy after %s", time.Since(begun))
 			return
 		}
-		if time.Since(begun) > 5*time.Second {
-			t.Fatalf("not healthy 5 s after the cause ended: %v", err)
+		if time.Since(begun) > 30*time.Second {
+			t.Fatalf("not healthy 30 s after the cause ended: %v", err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -367,15 +367,15 @@ func TestKeepAliveUsesIdleSessionsAndNoticesADeadConnection(t *testing.T) {
 	token := newToken(t)
 	s := newShim(t, token)
 	c := s.config(token)
-	c.Sessions, c.KeepAlive, c.CallTimeout = 4, 50*time.Millisecond, time.Second
+	c.Sessions, c.KeepAlive, c.CallTimeout = 4, 50*time.Millisecond, 3*time.Second
 	b := open(t, c)
 	k := create(t, b, "a")
 	pid := b.Process()
 	wait := func(what string, done func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("not within 10 s: %s", what)
+				t.Fatalf("not within a minute: %s", what)
 			}
 		}
 	}
@@ -462,7 +462,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if errors.Is(err, os.ErrNotExist) || strings.Contains(string(state), ") Z ") {
 			return

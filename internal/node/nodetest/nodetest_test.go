@@ -218,7 +218,7 @@ func TestAutomineAndIntervals(t *testing.T) {
 		t.Errorf("nonce %d", n)
 	}
 	c, _ = chain(t, nodetest.Options{Interval: 5 * time.Millisecond})
-	for range 500 {
+	for range 3000 {
 		if n, _ := c.Head(); n >= 3 {
 			return
 		}
@@ -285,8 +285,14 @@ func TestFaultsAtTheWire(t *testing.T) {
 	refused(t, cl, tx(t, key, 1, 1e9), "txpool is full")
 	send(t, cl, tx(t, key, 1, 1e9))
 	release := c.Hang("eth_chainId")
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	short, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	go func() {
+		defer cancel()
+		for c.Calls("eth_chainId") == 0 && t.Context().Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
 	if _, err := cl.ChainID(short); err == nil {
 		t.Error("no hang")
 	}

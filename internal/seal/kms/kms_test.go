@@ -103,7 +103,7 @@ func exercise(t *testing.T, s service) {
 func opens(t *testing.T, s *seal.Sealer, p seal.Place, sealed []byte) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if _, err = s.Open(t.Context(), p, sealed); err == nil {
 			return
 		}

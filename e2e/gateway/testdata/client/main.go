@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if err := run(ctx, os.Getenv("GATEWAY"), os.Getenv("FROM")); err != nil {
 		fmt.Fprintln(os.Stderr, err)

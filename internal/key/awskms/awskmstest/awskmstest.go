@@ -25,9 +25,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/hsmsigner/hsmsigner/internal/freeport"
 )
 
 // Region and Account are where moto keeps the keys of [AccessKeyID].
@@ -39,8 +40,8 @@ const (
 )
 
 const (
-	startTimeout = 60 * time.Second
-	stopTimeout  = 10 * time.Second
+	startTimeout = 5 * time.Minute // the first start on a machine reads all of it from the disk
+	stopTimeout  = time.Minute
 )
 
 //go:embed server.py
@@ -77,11 +78,15 @@ func Start(ctx context.Context, opts ...Option) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort(ctx)
+	address, err := freeport.Address(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("awskmstest: %w", err)
 	}
-	s := &Server{URL: "http://127.0.0.1:" + strconv.Itoa(port), done: make(chan struct{})}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("awskmstest: %w", err)
+	}
+	s := &Server{URL: "http://" + address, done: make(chan struct{})}
 	if s.dir, err = os.MkdirTemp("", "awskmstest-"); err != nil {
 		return nil, fmt.Errorf("awskmstest: %w", err)
 	}
@@ -95,7 +100,7 @@ func Start(ctx context.Context, opts ...Option) (*Server, error) {
 	}
 	defer log.Close()
 	// It outlives ctx, which is for the start alone.
-	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), python, append([]string{script, "-H", "127.0.0.1", "-p", strconv.Itoa(port)}, o.args...)...)
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), python, append([]string{script, "-H", host, "-p", port}, o.args...)...)
 	s.cmd.Dir = s.dir
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LC_ALL=C.UTF-8", "TZ=UTC", "PYTHONDONTWRITEBYTECODE=1"}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
@@ -171,14 +176,4 @@ func (s *Server) Close() error {
 	}
 	errs = append(errs, os.RemoveAll(s.dir))
 	return errors.Join(errs...)
-}
-
-func freePort(ctx context.Context) (int, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("awskmstest: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

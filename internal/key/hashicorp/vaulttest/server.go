@@ -34,8 +34,8 @@ import (
 const Mount = "hsmsigner"
 
 const (
-	startTimeout = 60 * time.Second
-	stopTimeout  = 20 * time.Second
+	startTimeout = 5 * time.Minute // the first start on a machine reads all of it from the disk
+	stopTimeout  = time.Minute
 )
 
 // Server is a running Vault. Its methods are safe for concurrent use, except
