@@ -76,10 +76,11 @@ type Ledger struct {
 	wall  func(time.Time) time.Time
 
 	queue  sync.Mutex
-	busy   bool    // somebody writes what waits
-	waits  []*op   // to be written at once
-	lazily []*op   // to be written with the next, or by Run
-	mem    *memory // nil: everything is in the rows
+	busy   bool      // somebody writes what waits
+	idle   sync.Cond // nobody does any more
+	waits  []*op     // to be written at once
+	lazily []*op     // to be written with the next, or by Run
+	mem    *memory   // nil: everything is in the rows
 
 	clock  sync.Mutex
 	met    bool          // this process knows the time
@@ -99,6 +100,7 @@ func New(cfg Config) *Ledger {
 		since: func() time.Duration { return time.Since(start) },
 		wall:  func(t time.Time) time.Time { return t },
 	}
+	l.idle.L = &l.queue
 	if cfg.Alone && cfg.Store.Alone() {
 		l.mem = newMemory()
 		cfg.Store.Count(store.Counting{Before: l.before, After: l.after})

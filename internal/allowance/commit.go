@@ -68,7 +68,7 @@ func (l *Ledger) next() []*op {
 	l.queue.Lock()
 	defer l.queue.Unlock()
 	if len(l.waits) == 0 {
-		l.busy = false
+		l.rest()
 		return nil
 	}
 	l.waits = slices.DeleteFunc(l.waits, func(o *op) bool {
@@ -80,7 +80,7 @@ func (l *Ledger) next() []*op {
 		return done
 	})
 	if len(l.waits) == 0 {
-		l.busy = false
+		l.rest()
 		return nil
 	}
 	n := min(len(l.lazily), maxOps)
@@ -89,6 +89,12 @@ func (l *Ledger) next() []*op {
 	batch := slices.Concat(l.lazily[:n], l.waits[:m])
 	l.lazily, l.waits = slices.Clone(l.lazily[n:]), slices.Clone(l.waits[m:])
 	return batch
+}
+
+// rest says that nobody writes any more. The queue must be held.
+func (l *Ledger) rest() {
+	l.busy = false
+	l.idle.Broadcast()
 }
 
 func (l *Ledger) answer(batch []*op, err error) {
@@ -257,7 +263,7 @@ func (l *Ledger) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			l.flush()
+			l.finish()
 			return
 		case <-flush.C:
 			l.flush()
@@ -290,4 +296,15 @@ func (l *Ledger) flush() {
 		l.cfg.Logger.Warn("what became of reserved allowances could not be written; it is tried again", "err", err)
 	}
 	l.drain()
+}
+
+// finish is flush once nobody else writes: what was settled before is written then,
+// or cannot be.
+func (l *Ledger) finish() {
+	l.queue.Lock()
+	for l.busy {
+		l.idle.Wait()
+	}
+	l.queue.Unlock()
+	l.flush()
 }

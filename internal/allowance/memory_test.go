@@ -44,7 +44,7 @@ func memorised(t testing.TB, l *Ledger, takes ...policy.Take) {
 	}
 	receipt := mustReserve(t, l, "to be known", takes...)
 	l.Settle("to be known", receipt, policy.Unused)
-	l.flush()
+	l.finish()
 }
 
 func inMemory(l *Ledger) int {
@@ -84,7 +84,7 @@ func TestWhatIsReservedInMemoryIsWrittenByTheCommitThatSpendsIt(t *testing.T) {
 	}
 	write(t, db, accept(db, "tx", receipt))
 	l.Settle("tx", receipt, policy.Stored)
-	l.flush()
+	l.finish()
 	if got := count() - before; got != 1 {
 		t.Errorf("to reserve, store and settle took %d commits", got)
 	}
@@ -191,7 +191,7 @@ func TestACommitOfUnknownOutcomeCountsUntilItIsKnown(t *testing.T) {
 				t.Errorf("landed %v, unused %v: %v are used, want %v", landed, unused, got, want)
 			}
 			l.Settle("intent", intent, policy.Stored)
-			l.flush()
+			l.finish()
 			if landed && rows(t, db, "k") != 60 {
 				t.Errorf("%d are in the rows", rows(t, db, "k"))
 			}
@@ -214,7 +214,7 @@ func TestWhatIsSignedAtOnceIsReservedByItsIntent(t *testing.T) {
 			t.Error("what is open is not settled yet")
 		}
 		l.Settle(id, receipt, use)
-		l.flush()
+		l.finish()
 	}
 	if got := rows(t, db, "k"); got != 30 {
 		t.Errorf("%d are in the rows, want what was signed", got)
@@ -369,7 +369,7 @@ func TestFiveHundredAtOnceInMemoryNeverPassALimitByOneWei(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		l.flush()
+		l.finish()
 		for key, most := range map[string]int64{"a": limit, "b": limit / 3, "ever": limit / 5} {
 			if got := sum[key].Int64(); got > most {
 				t.Errorf("%s: %d was let through, and the limit is %d", key, got, most)
@@ -425,7 +425,7 @@ func TestInMemoryARollingLimitAgreesWithExactBookkeeping(t *testing.T) {
 				t.Fatal(err)
 			case random.IntN(5) == 0:
 				l.Settle(id, receipt, policy.Unused)
-				l.flush()
+				l.finish()
 			default:
 				all = append(all, spent{c.real, amount})
 				write(t, db, accept(db, id, receipt))

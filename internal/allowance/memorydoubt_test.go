@@ -38,7 +38,7 @@ func TestAReservationThatIsRefusedMoreKeepsWhatItHas(t *testing.T) {
 		}
 		write(t, db, accept(db, "a", receipt))
 		l.Settle("a", receipt, policy.Stored)
-		l.flush()
+		l.finish()
 		if got := used(t, l, "k"); got != 60 {
 			t.Errorf("alone %v: 60 are stored, and %d used", alone, got)
 		}
@@ -87,7 +87,7 @@ func TestAnIntentThatWasInDoubtIsGivenBack(t *testing.T) {
 			l.after([]store.Allowance{{Name: "k"}}, []store.Spender{{ID: "intent"}}, true)
 		}
 		l.Settle("intent", receipt, policy.Unused)
-		l.flush()
+		l.finish()
 		if got := [2]int64{used(t, l, "k"), rows(t, db, "k")}; got != [2]int64{} || inMemory(l) != 0 {
 			t.Errorf("landed %v: %v are used and in the rows, %d in memory", landed, got, inMemory(l))
 		}
@@ -186,13 +186,13 @@ func TestAReceiptOfAForgottenRowGivesNothingBack(t *testing.T) {
 	old := mustReserve(t, l, "old", take("k", 60, 100, 0))
 	write(t, db, accept(db, "old", old))
 	l.Settle("old", old, policy.Stored)
-	l.flush()
+	l.finish()
 	write(t, db, func(w *store.Writer) error {
 		return w.ExpectTx("old", []store.TxState{store.Queued}, store.TxUpdate{State: store.Failed})
 	})
 	window := mustReserve(t, l, "window", take("k", 0, 100, time.Minute)) // by the minute from now on
 	l.Settle("window", window, policy.Unused)
-	l.flush()
+	l.finish()
 	c.real += time.Hour + time.Minute
 	must := func(err error) {
 		t.Helper()

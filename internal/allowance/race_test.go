@@ -66,7 +66,7 @@ func race(t *testing.T, dbs []*store.DB, each int) {
 		}
 		wg.Wait()
 		for _, l := range ledgers {
-			l.flush()
+			l.finish()
 		}
 	}
 	round("first", true)

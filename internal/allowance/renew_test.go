@@ -36,7 +36,7 @@ func TestALimitThatIsNewAtSigningIsTakenFromOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				l.Settle("tx", have, policy.Stored)
-				l.flush()
+				l.finish()
 				c.real += 2 * openFor
 				sweep(t, l)
 				l = c.ledger(db)
@@ -92,7 +92,7 @@ func TestAWindowThatIsChangedForgetsNothing(t *testing.T) {
 			mustReserve(t, l, "c"+key, take(key, 20, 100, to))
 			want("after the change", 90)
 			l.Settle("b"+key, have, policy.Unused)
-			l.flush()
+			l.finish()
 			want("without b", 60)
 			if to > 0 {
 				c.real += to - time.Second
@@ -116,7 +116,7 @@ func TestWhatWasReservedBeforeTheWindowChangedIsNotTakenFromOthers(t *testing.T)
 			if !open {
 				txHistory{state: store.Failed, nonce: -1, mined: -1, ended: c.wall().Add(-time.Hour)}.insert(t, db, "a", Clearance{Receipt: a}.String())
 				l.Settle("a", a, policy.Stored)
-				l.flush()
+				l.finish()
 			}
 			mustReserve(t, l, "x", take("k", 1, 100, windows[1]))
 			c.real += windows[0]/parts + windows[1] + windows[1]/parts + 4*time.Second // a counts no more
@@ -193,7 +193,7 @@ func TestWhoGivesUpWaitingLeavesNothingReserved(t *testing.T) {
 		cancel()
 	}
 	mustReserve(t, l, "last", take("k", 1, 1000, 0))
-	l.flush()
+	l.finish()
 	if got := used(t, l, "k"); got != kept+1 {
 		t.Errorf("%d are used by the %d who got an answer", got, kept+1)
 	}

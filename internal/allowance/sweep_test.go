@@ -149,7 +149,7 @@ func TestWhatIsStoredStaysUsedAlthoughNobodySettledIt(t *testing.T) {
 		c.real += 10 * openFor
 		sweep(t, l)
 		l.Settle("sent", Receipt{{Key: "k", Amount: take("k", 1, 1, 0).Amount}}, policy.Unused)
-		l.flush()
+		l.finish()
 		if got := used(t, l, "k"); got != 7 {
 			t.Errorf("%d are used later, want 7", got)
 		}
@@ -185,7 +185,7 @@ func TestSigningAgainAndAgainRegainsNothing(t *testing.T) {
 			l = c.ledger(db)
 		case 2: // and settling it otherwise afterwards changes nothing
 			l.Settle(id, receipt, policy.Stored)
-			l.flush()
+			l.finish()
 			l.Settle(id, receipt, policy.Unused)
 		}
 		c.real += time.Minute
@@ -328,7 +328,7 @@ func TestWhatComesAfterItWasGivenBackCountsAllTheSame(t *testing.T) {
 	// What was signed counts.
 	slow.Settle("slow", kept, policy.Stored)
 	slow.Settle("slow", kept, policy.Stored)
-	slow.flush()
+	slow.finish()
 	if got := used(t, l, "k"); got != 150 {
 		t.Errorf("%d are used, want 150", got)
 	}
@@ -350,7 +350,7 @@ func TestATransactionThatNobodySettledIsGivenBackOnce(t *testing.T) {
 		for i := range 4 {
 			if (i%2 == 0) == (first == "told") {
 				l.Settle("tx", receipt, policy.Unused)
-				l.flush()
+				l.finish()
 			} else {
 				sweep(t, l)
 			}

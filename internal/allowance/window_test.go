@@ -84,7 +84,7 @@ func history(t *testing.T, seed uint64, jumps bool) {
 			t.Fatal(err)
 		case random.IntN(5) == 0:
 			ledgers[which].Settle(id, receipt, policy.Unused)
-			ledgers[which].flush()
+			ledgers[which].finish()
 		default:
 			all = append(all, spent{c.real, amount})
 			ledgers[which].Settle(id, receipt, policy.Stored)
@@ -93,7 +93,7 @@ func history(t *testing.T, seed uint64, jumps bool) {
 			t.Fatalf("seed %d, step %d: %d of %d were let through in %v", seed, i, sum, limit, window)
 		}
 		if random.IntN(20) == 0 { // a restart
-			ledgers[which].flush()
+			ledgers[which].finish()
 			if jumps && random.IntN(2) == 0 {
 				c.off -= time.Duration(random.Int64N(int64(window)))
 			}
@@ -102,7 +102,7 @@ func history(t *testing.T, seed uint64, jumps bool) {
 		}
 	}
 	for _, l := range ledgers {
-		l.flush()
+		l.finish()
 	}
 }
 
