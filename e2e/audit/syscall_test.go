@@ -40,7 +40,7 @@ func TestEachFailedSystemCallLeavesTheTrailWhole(t *testing.T) {
 			db := filepath.Join(r.data, "hsmsigner.db")
 			name, _, _ := strings.Cut(call, ":")
 			r.start(strace, "-D", "-f", "-qq", "-o", trace, "-P", db, "-P", db+"-wal", "-P", db+"-shm",
-				"-e", "trace="+name, "-e", fmt.Sprintf("inject=%s:when=%d+%d", call, 3+2*i, 5+3*i))
+				"-e", "trace="+name, "-e", fmt.Sprintf("inject=%s:when=%d+%d", call, 3+i, 5+3*i))
 			r.await(http.StatusOK, 15*time.Second)
 			r.patience = 3 * time.Second // some are never answered
 			for n := range 6 {
