@@ -374,7 +374,7 @@ func TestRunWritesWhatWasSettledAndFindsWhatWasNot(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { l.Run(ctx) })
 	l.Settle("unused", unused, policy.Unused)
-	for end := time.Now().Add(10 * time.Second); used(t, l, "k") != 50; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); used(t, l, "k") != 50; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d are used, want 50", used(t, l, "k"))
 		}

@@ -284,7 +284,7 @@ func (p *process) approve(id string) {
 func (p *process) until(id string, want store.ApprovalState) store.Approval {
 	p.Helper()
 	var a store.Approval
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		var err error
 		a, err = p.db.Approval(p.Context(), id)
 		must(p.T, err)
@@ -300,7 +300,7 @@ func (p *process) until(id string, want store.ApprovalState) store.Approval {
 // that there come no more.
 func (s *stage) mined(n int) {
 	s.Helper()
-	for end := time.Now().Add(20 * time.Second); len(s.chain.Mined(signerAddress(0))) < n && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); len(s.chain.Mined(signerAddress(0))) < n && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	time.Sleep(100 * time.Millisecond)

@@ -36,16 +36,18 @@ func TestGuesserIsSlowedByAddressAndByName(t *testing.T) {
 			p := newPlace(t)
 			d := p.directory(auth.DirectoryConfig{})
 			d.Guard().SetHold(20 * time.Millisecond)
-			for i := range 20 {
-				if _, err := d.App(next(i)); !errors.Is(err, auth.ErrCredentials) {
-					t.Fatalf("try %d: %v", i, err)
+			atOnce(t, d, func(t *testing.T) {
+				for i := range 20 {
+					if _, err := d.App(next(i)); !errors.Is(err, auth.ErrCredentials) {
+						t.Fatalf("try %d: %v", i, err)
+					}
 				}
-			}
-			start := time.Now()
-			_, err := d.App(next(20))
-			if limited(t, err); time.Since(start) < 20*time.Millisecond {
-				t.Errorf("refused at once, after %s", time.Since(start))
-			}
+				start := time.Now()
+				_, err := d.App(next(20))
+				if limited(t, err); time.Since(start) < 20*time.Millisecond {
+					t.Errorf("refused at once, after %s", time.Since(start))
+				}
+			})
 		})
 	}
 }
@@ -134,8 +136,8 @@ func TestHundredThousandBadLoginsForAUsersOwnNameHardlySlowHim(t *testing.T) {
 
 	// The machine has other work, so the quiet and the flooded moments take turns
 	// and the best of each are compared; a few tries in all.
-	var ratio float64
-	for try := range 4 {
+	best := 100.0
+	for try := range 8 {
 		quiet, flooded := time.Hour, time.Hour
 		const turns = 5
 		for range turns {
@@ -159,13 +161,14 @@ func TestHundredThousandBadLoginsForAUsersOwnNameHardlySlowHim(t *testing.T) {
 			}
 			group.Wait()
 		}
-		ratio = float64(flooded) / float64(quiet)
+		ratio := float64(flooded) / float64(quiet)
 		t.Logf("try %d: median %s quiet, %s flooded: %.3f", try, quiet, flooded, ratio)
 		if ratio < 1.10 {
 			return
 		}
+		best = min(best, ratio)
 	}
-	t.Errorf("the user is slowed by %.0f %%", 100*(ratio-1))
+	t.Errorf("the user is slowed by %.0f %%", 100*(best-1))
 }
 
 // BenchmarkApp is what checking a credential adds to a request.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hsmsigner/hsmsigner/internal/auth"
@@ -61,6 +62,15 @@ func TestBucketNeverGivesTooMuchToMany(t *testing.T) {
 	}
 }
 
+// atOnce does something while no time passes by which a bucket could fill.
+func atOnce(t *testing.T, d *auth.Directory, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		d.Restart() // every bubble begins at the same moment
+		f(t)
+	})
+}
+
 func limited(t *testing.T, err error) *auth.LimitError {
 	t.Helper()
 	var e *auth.LimitError
@@ -78,27 +88,31 @@ func TestCredentialOverItsLimitIsToldWhenToComeAgain(t *testing.T) {
 	first, second := p.app("h0aaaaaaa1"), p.app("h0aaaaaaa2")
 	key := p.key("h0kkkkkkk1", auth.Grant{Role: auth.Admin})
 	d := p.directory(auth.DirectoryConfig{Limits: auth.Limits{Credential: 3}})
-	for range 3 {
-		if _, err := d.App(basic("h0aaaaaaa1", first)); err != nil {
-			t.Fatal(err)
+	atOnce(t, d, func(t *testing.T) {
+		for range 3 {
+			if _, err := d.App(basic("h0aaaaaaa1", first)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Manager(bearer(key)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if _, err := d.Manager(bearer(key)); err != nil {
-			t.Fatal(err)
+		who, err := d.App(basic("h0aaaaaaa1", first))
+		if e := limited(t, err); e.RetryAfter > time.Second || who != (auth.Principal{}) {
+			t.Errorf("come again after %s, as %v", e.RetryAfter, who)
 		}
-	}
-	who, err := d.App(basic("h0aaaaaaa1", first))
-	if e := limited(t, err); e.RetryAfter > time.Second || who != (auth.Principal{}) {
-		t.Errorf("come again after %s, as %v", e.RetryAfter, who)
-	}
-	_, err = d.Manager(bearer(key))
-	limited(t, err)
+		_, err = d.Manager(bearer(key))
+		limited(t, err)
+	})
 	// Changes of credentials do not fill it again.
 	d.Changed()
-	_, err = d.App(basic("h0aaaaaaa1", first))
-	limited(t, err)
-	if _, err := d.App(basic("h0aaaaaaa2", second)); err != nil {
-		t.Errorf("another credential: %v", err)
-	}
+	atOnce(t, d, func(t *testing.T) {
+		_, err := d.App(basic("h0aaaaaaa1", first))
+		limited(t, err)
+		if _, err := d.App(basic("h0aaaaaaa2", second)); err != nil {
+			t.Errorf("another credential: %v", err)
+		}
+	})
 	if err := d.Allow(auth.Principal{Name: "app:of the file"}, 1000); err != nil {
 		t.Errorf("one that is not in the directory: %v", err)
 	}
@@ -108,25 +122,27 @@ func TestMembershipOverItsLimitTakesNothingFromAnother(t *testing.T) {
 	p := newPlace(t)
 	first, second, third := p.app("h0aaaaaaa1"), p.app("h0aaaaaaa2"), p.appOf("h0aaaaaaa3", "h0membe002")
 	d := p.directory(auth.DirectoryConfig{Limits: auth.Limits{Membership: 4}})
-	for range 2 {
-		for id, password := range map[string]string{"h0aaaaaaa1": first, "h0aaaaaaa2": second} {
-			if _, err := d.App(basic(id, password)); err != nil {
-				t.Fatal(err)
+	atOnce(t, d, func(t *testing.T) {
+		for range 2 {
+			for id, password := range map[string]string{"h0aaaaaaa1": first, "h0aaaaaaa2": second} {
+				if _, err := d.App(basic(id, password)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-	}
-	_, err := d.App(basic("h0aaaaaaa1", first))
-	limited(t, err)
-	_, err = d.App(basic("h0aaaaaaa2", second))
-	limited(t, err)
-	who, err := d.App(basic("h0aaaaaaa3", third))
-	if err != nil {
-		t.Errorf("another membership: %v", err)
-	}
-	if err := d.Allow(who, 3); err != nil {
-		t.Errorf("a batch within the limit: %v", err)
-	}
-	limited(t, d.Allow(who, 1))
+		_, err := d.App(basic("h0aaaaaaa1", first))
+		limited(t, err)
+		_, err = d.App(basic("h0aaaaaaa2", second))
+		limited(t, err)
+		who, err := d.App(basic("h0aaaaaaa3", third))
+		if err != nil {
+			t.Errorf("another membership: %v", err)
+		}
+		if err := d.Allow(who, 3); err != nil {
+			t.Errorf("a batch within the limit: %v", err)
+		}
+		limited(t, d.Allow(who, 1))
+	})
 }
 
 func TestMembershipsRefusalCostsTheCredentialNothing(t *testing.T) {
@@ -155,28 +171,30 @@ func TestKeysOfAMembershipShareItsLimitWithItsCredentials(t *testing.T) {
 	other := p.key("h0kkkkkkk3", auth.Grant{Consortium: "h0conso001", Membership: "h0membe002", Role: auth.Admin})
 	root := p.key("h0kkkkkkk4", grant, auth.Grant{Role: auth.Admin})
 	d := p.directory(auth.DirectoryConfig{Limits: auth.Limits{Membership: 3}})
-	for _, key := range []string{first, second} {
-		if _, err := d.Manager(bearer(key)); err != nil {
+	atOnce(t, d, func(t *testing.T) {
+		for _, key := range []string{first, second} {
+			if _, err := d.Manager(bearer(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := d.App(basic("h0aaaaaaa1", app)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := d.App(basic("h0aaaaaaa1", app)); err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range []string{first, second} {
-		who, err := d.Manager(bearer(key))
-		if e := limited(t, err); e.Reason != "this membership is over its limit of requests per second" || len(who.Grants) > 0 {
-			t.Errorf("refused for %s, as %+v", e.Reason, who)
+		for _, key := range []string{first, second} {
+			who, err := d.Manager(bearer(key))
+			if e := limited(t, err); e.Reason != "this membership is over its limit of requests per second" || len(who.Grants) > 0 {
+				t.Errorf("refused for %s, as %+v", e.Reason, who)
+			}
 		}
-	}
-	_, err := d.App(basic("h0aaaaaaa1", app))
-	limited(t, err)
-	for range 3 {
-		if _, err := d.Manager(bearer(root)); err != nil {
-			t.Errorf("a key that is for more than the membership: %v", err)
+		_, err := d.App(basic("h0aaaaaaa1", app))
+		limited(t, err)
+		for range 3 {
+			if _, err := d.Manager(bearer(root)); err != nil {
+				t.Errorf("a key that is for more than the membership: %v", err)
+			}
 		}
-	}
-	if _, err := d.Manager(bearer(other)); err != nil {
-		t.Errorf("another membership's: %v", err)
-	}
+		if _, err := d.Manager(bearer(other)); err != nil {
+			t.Errorf("another membership's: %v", err)
+		}
+	})
 }

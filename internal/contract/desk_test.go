@@ -360,7 +360,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	c.ID = "s1"
 	_, err := r.desk.Send(t.Context(), r.target(), c)
 	r.must(err)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
 	for range 3 {

@@ -251,10 +251,10 @@ func (r *rig) process1(db *store.DB, shared bool) *process {
 	return p
 }
 
-// waitFor polls until ok, at most for ten seconds.
+// waitFor polls until ok, at most for a minute.
 func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}

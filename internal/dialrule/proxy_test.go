@@ -230,7 +230,7 @@ func TestProxysFailureIsSaidAndNotPassedBy(t *testing.T) {
 		"silent":          {&dialrule.Proxy{URL: answer("")}, "gave no answer that is one"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDialer(t, dialrule.Config{Proxy: c.proxy, Timeout: time.Second})
+			d := newDialer(t, dialrule.Config{Proxy: c.proxy, Timeout: 5 * time.Second})
 			_, err := d.DialContext(t.Context(), "tcp", "8.8.8.8:443")
 			if !errors.Is(err, dialrule.ErrProxy) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %v, want …%s", err, c.want)

@@ -196,7 +196,7 @@ func TestClosingDuringABurstLosesNothing(t *testing.T) {
 		})
 	}
 	r.waitFor("the burst is under way", func() bool { return v.signed.Load() > 20 })
-	closing, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	closing, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	r.must(r.fleet.Close(closing, "s1"))
 	senders.Wait()

@@ -221,7 +221,7 @@ func (r *rig) stop() {
 	if r.db == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	r.manager.Stop(ctx)
 	r.must(r.fleet.Shutdown())
@@ -306,7 +306,7 @@ func (r *rig) ready(name string) {
 
 func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if ok() {
 			return
 		}

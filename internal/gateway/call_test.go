@@ -24,7 +24,7 @@ func TestContractIsUploadedDeployedCalledAndSentTo(t *testing.T) {
 	if reply.str("headers", "type") != "TransactionSuccess" || reply.str("registerAs") != "echo" || reply.str("headers", "requestABIId") != id || reply.str("status") != "1" {
 		t.Errorf("reply: %s", reply.text)
 	}
-	for range 200 { // the row follows the receipt
+	for range 5000 { // the row follows the receipt
 		if r.do("GET", "/contracts/echo", "").str("address") == address {
 			break
 		}
@@ -80,7 +80,7 @@ func TestContractIsUploadedDeployedCalledAndSentTo(t *testing.T) {
 // mined waits for a reply to be no longer pending.
 func (r *rig) mined(id string) seen {
 	r.t.Helper()
-	for range 1000 {
+	for range 12_000 {
 		a := r.want(200, "GET", "/replies/"+id, "")
 		if a.get("pending") == nil {
 			return a

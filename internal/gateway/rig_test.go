@@ -158,7 +158,7 @@ func newRig(t *testing.T, with ...setup) *rig {
 			Window:  64, Confirmations: 1, Expires: time.Minute, FeeCeiling: 3, Concurrency: 64, Refresh: time.Minute, BumpAfter: time.Minute,
 		},
 	}))
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		if status, is := r.fleet.Status("pay"); is && status.Ready {
 			break
 		}

@@ -169,7 +169,7 @@ func TestTokenIsMadeAndUsed(t *testing.T) {
 	made := r.want(200, "POST", "/tokens?fly-sync&fly-register=gold&fly-from="+r.alice,
 		`{"type":"erc20","name":"Gold","symbol":"GLD","decimals":2,"supply":"10","mintable":true,"burnable":true,"pausable":true,"cap":"1000"}`)
 	address := made.str("contractAddress")
-	for range 200 { // the row follows the receipt
+	for range 5000 { // the row follows the receipt
 		if r.do("GET", "/tokens/gold", "").str("address") == address {
 			break
 		}

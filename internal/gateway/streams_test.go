@@ -113,7 +113,7 @@ func TestEventByWebhook(t *testing.T) {
 	}
 	r.see(address, "7")
 	r.see(address, `"0x10"`)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		mu.Lock()
 		n := len(got)
 		mu.Unlock()
@@ -219,7 +219,7 @@ func (r *streamRig) dial(messages ...string) *websocket.Conn {
 // hear reads one message.
 func (r *streamRig) hear(ws *websocket.Conn) string {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	_, text, err := ws.Read(ctx)
 	r.must(err)
@@ -335,7 +335,7 @@ func TestWebSocketIsServedWithinItsRequest(t *testing.T) {
 		t.Helper()
 		select {
 		case <-returned:
-		case <-time.After(socketBye + 5*time.Second):
+		case <-time.After(socketBye + time.Minute):
 			t.Fatal("the request is not over")
 		}
 	}

@@ -93,8 +93,10 @@ func TestALookThatHangsDoesNotKeepVerdictsForEver(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); j.Run(ctx) }()
 	defer func() { cancel(); <-done }()
-	time.Sleep(100 * time.Millisecond) // its look hangs, and has the turn
-	within, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	for len(rows.entered) == 0 { // its look hangs, and has the turn
+		time.Sleep(time.Millisecond)
+	}
+	within, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	r := &rig{TB: t}
 	if v, err := j.Judge(within, r.send(1)); err != nil || !v.Allow {

@@ -227,9 +227,11 @@ func refused(t *testing.T, err error) string {
 	return string(e.Reason) + ": " + e.Error()
 }
 
-// until waits for something to become so.
+// until waits for something to become so: within a time that the machine may need six
+// times, and stand still for a few seconds beside.
 func until(t *testing.T, within time.Duration, what string, is func() bool) time.Duration {
 	t.Helper()
+	within = 6*within + 5*time.Second
 	begun := time.Now()
 	for time.Since(begun) < within {
 		if is() {

@@ -103,7 +103,7 @@ func TestRequestsCrossTheWireToTheHolder(t *testing.T) {
 	}
 	holder.server.Close() // nobody answers there any more; the holder itself goes on
 	many(200, 10)
-	for end := time.Now().Add(20 * time.Second); len(chain.Mined(account.Address)) < 41 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); len(chain.Mined(account.Address)) < 41 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	mined := chain.Mined(account.Address)
@@ -145,7 +145,7 @@ func start(t *testing.T, db *store.DB, keys string, chain *nodetest.Chain, owner
 	p.wallet = p.manager.Bind(txmgr.Binding{Name: "main", Keys: w, Node: client, ChainID: 1337, Settings: txmgr.Settings{Poll: 10 * time.Millisecond}})
 	p.manager.Start()
 	t.Cleanup(func() {
-		end, cancel := context.WithTimeout(ctx, time.Second)
+		end, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		p.manager.Stop(end)
 		p.server.Close()

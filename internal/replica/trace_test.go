@@ -45,7 +45,7 @@ func TestQuestionToAPeerCarriesTheTrace(t *testing.T) {
 
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
 	for _, from := range []context.Context{ctx, trace.ContextWithSpanContext(ctx, parent)} {
-		_, err := client.Await(from, "asked", "nobody", "tx", time.Now().Add(time.Second))
+		_, err := client.Await(from, "asked", "nobody", "tx", time.Now().Add(time.Minute))
 		if !errors.Is(err, txmgr.ErrNoSender) {
 			t.Fatalf("err = %v", err)
 		}

@@ -234,7 +234,7 @@ func (r *rig) open(first string) net.Conn {
 func TestSlowBodiesAreClosedAndDisturbNobody(t *testing.T) {
 	const slow = 200
 	r := newRig(t, func(c *Config) {
-		c.Limits.ReadTime = 300 * time.Millisecond
+		c.Limits.ReadTime = 2 * time.Second
 		c.Limits.Concurrent = 4 // far fewer than the slow ones
 	})
 	head := "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
@@ -246,7 +246,7 @@ func TestSlowBodiesAreClosedAndDisturbNobody(t *testing.T) {
 		t.Errorf("a caller beside them got %d", resp.StatusCode)
 	}
 	for i, c := range conns {
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatalf("slow caller %d: %v", i, err)
@@ -259,10 +259,10 @@ func TestSlowBodiesAreClosedAndDisturbNobody(t *testing.T) {
 }
 
 func TestReadDeadlineDoesNotCutOffWork(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Limits.ReadTime = 50 * time.Millisecond })
+	r := newRig(t, func(c *Config) { c.Limits.ReadTime = 2 * time.Second })
 	r.hand.hold = func(ctx context.Context) error {
 		select {
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(2500 * time.Millisecond):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

@@ -93,7 +93,7 @@ func TestMessagesRightBehindTheUpgradeAreRead(t *testing.T) {
 	r := newRig(t)
 	for _, n := range []int{1, 40} { // less and more than a buffer
 		s := rawSocket{r.open(handshake + strings.Repeat(masked(ping), n)), bufio.NewReader(nil)}
-		_ = s.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = s.SetReadDeadline(time.Now().Add(time.Minute))
 		var all bytes.Buffer
 		for strings.Count(all.String(), `"result":"0x1"`) < n {
 			if _, err := io.CopyN(&all, s, 1); err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // within is how soon a socket must be closed after its credential was revoked.
-const within = 5 * time.Second
+const within = 8 * time.Second
 
 func (r *rig) socketOf(user string) *client {
 	r.t.Helper()

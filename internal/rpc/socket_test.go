@@ -26,7 +26,7 @@ type client struct {
 }
 
 func limited(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -102,7 +102,7 @@ func chained(t *testing.T, change ...func(*Config)) (*rig, *nodetest.Chain) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 1000 {
+	for range 6000 {
 		if ok() {
 			return
 		}
@@ -444,8 +444,8 @@ func TestShutdownAnswersSocketsAndClosesThem(t *testing.T) {
 
 func TestIdleAndDeadSocketsAreClosed(t *testing.T) {
 	r, chain := chained(t, func(c *Config) {
-		c.Limits.Idle = 200 * time.Millisecond
-		c.Limits.Ping = 100 * time.Millisecond
+		c.Limits.Idle = 3 * time.Second
+		c.Limits.Ping = 2 * time.Second
 	})
 	idle, subscribed := r.socket(), r.socket()
 	result(t, subscribed.ask(`{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}`))
@@ -454,7 +454,7 @@ func TestIdleAndDeadSocketsAreClosed(t *testing.T) {
 	if code, reason := idle.closed(); code != websocket.StatusNormalClosure || reason != "idle" {
 		t.Errorf("%d %s", code, reason)
 	}
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(5 * time.Second)
 	chain.Mine()
 	if x := <-alive; !strings.Contains(x, "eth_subscription") {
 		t.Error(x)
@@ -474,7 +474,7 @@ func TestMessagesThatEndASocket(t *testing.T) {
 	if code, _ := big.closed(); code != websocket.StatusMessageTooBig && code != -1 {
 		t.Errorf("too big: %d", code)
 	}
-	r := newRig(t, func(c *Config) { c.Limits.ReadTime = 200 * time.Millisecond })
+	r := newRig(t, func(c *Config) { c.Limits.ReadTime = 2 * time.Second })
 	binary := r.socket()
 	_ = binary.ws.Write(limited(t), websocket.MessageBinary, []byte(ping))
 	if code, _ := binary.closed(); code != websocket.StatusUnsupportedData {
@@ -489,7 +489,7 @@ func TestMessagesThatEndASocket(t *testing.T) {
 	_, _ = w.Write(make([]byte, 8<<10)) // past the client's buffer
 	start := time.Now()
 	slow.closed()
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("a message that does not end: closed after %v", d)
 	}
 }

@@ -34,7 +34,7 @@ func traced(t *testing.T) (*rig, *tracetest.InMemoryExporter) {
 // spansOf waits for n spans: a span ends after its answer may have been read.
 func spansOf(t *testing.T, rec *tracetest.InMemoryExporter, n int) []tracetest.SpanStub {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if got := rec.GetSpans(); len(got) >= n {
 			return got
 		}

@@ -5,6 +5,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -112,8 +113,22 @@ func crash(t *testing.T, s *pgtest.Server, url string) {
 		if err := s.Up(t.Context()); err != nil {
 			t.Error(err)
 		}
-		within(t, 10*time.Second, "a write after the crash", func() error { return db.Ping(t.Context()) })
+		within(t, time.Minute, "a write after the crash", func() error { return db.Ping(t.Context()) })
 	}
+	within(t, time.Minute, "fifty writes", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		stored := 0
+		for _, err := range outcome {
+			if err == nil {
+				stored++
+			}
+		}
+		if stored < 50 {
+			return fmt.Errorf("only %d", stored)
+		}
+		return nil
+	})
 	stop.Store(true)
 	wg.Wait()
 	counts := map[string]int{}
@@ -148,7 +163,7 @@ func crash(t *testing.T, s *pgtest.Server, url string) {
 func TestReadsAreHeldBackWhileACommitIsOnItsWay(t *testing.T) {
 	s, url := ownServer(t)
 	ctx := t.Context()
-	db := openURL(t, store.Config{URL: url, StatementTimeout: 200 * time.Millisecond})
+	db := openURL(t, store.Config{URL: url, StatementTimeout: 3 * time.Second})
 	standby := func(names string) {
 		t.Helper()
 		for _, text := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + names + "'", "SELECT pg_reload_conf()"} {
@@ -156,7 +171,7 @@ func TestReadsAreHeldBackWhileACommitIsOnItsWay(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second)
 	}
 	standby("nobody")
 	tx := someTx()
@@ -168,7 +183,7 @@ func TestReadsAreHeldBackWhileACommitIsOnItsWay(t *testing.T) {
 			return w.InsertTx(tx)
 		})
 	}()
-	within(t, 5*time.Second, "the commit", func() error {
+	within(t, 20*time.Second, "the commit", func() error {
 		conn, err := pgx.Connect(ctx, s.URL("postgres"))
 		if err != nil {
 			return err
@@ -199,7 +214,7 @@ func TestReadsAreHeldBackWhileACommitIsOnItsWay(t *testing.T) {
 	if err := syscall.Kill(int(pid.Load()), syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "a read", func() error { _, err := db.Tx(ctx, tx.ID); return err })
+	within(t, time.Minute, "a read", func() error { _, err := db.Tx(ctx, tx.ID); return err })
 }
 
 func TestDeadlockIsTriedAgain(t *testing.T) {
@@ -233,7 +248,19 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 			return errors.Join(w.ExpectTx(a.ID, nil, store.TxUpdate{Error: &mine}), w.ExpectTx(b.ID, nil, store.TxUpdate{Error: &mine}))
 		})
 	}()
-	time.Sleep(300 * time.Millisecond) // it has a, and waits for b
+	watch, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close(ctx)
+	within(t, 20*time.Second, "it has a, and waits for b", func() error {
+		var n int
+		err := watch.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").Scan(&n)
+		if err == nil && n == 0 {
+			err = errors.New("nobody waits")
+		}
+		return err
+	})
 	run("UPDATE tx SET error = 'other' WHERE id = $1", a.ID)
 	if _, err := other.Exec(ctx, "COMMIT"); err != nil {
 		t.Fatal(err)
@@ -250,9 +277,9 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 
 func TestSilentTransactionIsEndedAndItsLeaseFreed(t *testing.T) {
 	ctx := t.Context()
-	cfg := store.Config{URL: newDatabase(t), IdleTimeout: 500 * time.Millisecond, LockTimeout: 200 * time.Millisecond}
+	cfg := store.Config{URL: newDatabase(t), IdleTimeout: 4 * time.Second, LockTimeout: 200 * time.Millisecond}
 	stopped, next := openURL(t, cfg), openURL(t, cfg)
-	lease, err := stopped.AcquireLease(ctx, "s", "stopped", 300*time.Millisecond)
+	lease, err := stopped.AcquireLease(ctx, "s", "stopped", 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,17 +295,21 @@ func TestSilentTransactionIsEndedAndItsLeaseFreed(t *testing.T) {
 			}
 			once.Do(func() {
 				close(holds)
-				time.Sleep(1500 * time.Millisecond) // as if the process were stopped
+				time.Sleep(8 * time.Second) // as if the process were stopped
 			})
 			return w.InsertTx(tx)
 		})
 	}()
-	<-holds
-	time.Sleep(320 * time.Millisecond) // expired, but locked
+	select {
+	case <-holds:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	time.Sleep(2100 * time.Millisecond) // expired, but locked
 	if _, err := next.AcquireLease(ctx, "s", "next", time.Hour); !errors.Is(err, store.ErrLeaseHeld) && err != nil {
 		t.Fatalf("got %v", err)
 	}
-	within(t, 3*time.Second, "the lease", func() error { _, err := next.AcquireLease(ctx, "s", "next", time.Hour); return err })
+	within(t, time.Minute, "the lease", func() error { _, err := next.AcquireLease(ctx, "s", "next", time.Hour); return err })
 	if err := <-done; !errors.Is(err, store.ErrLeaseLost) {
 		t.Fatalf("the old holder's write: %v", err)
 	}
@@ -298,7 +329,7 @@ func TestServerThatIsAwayIsSaidAtOnce(t *testing.T) {
 	if err == nil {
 		err = db.Ping(t.Context())
 	}
-	if err == nil || time.Since(begun) > 5*time.Second {
+	if err == nil || time.Since(begun) > 15*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begun))
 	}
 	if _, err := db.Tx(t.Context(), "none"); err == nil || errors.Is(err, store.ErrNotFound) {

@@ -141,7 +141,7 @@ func TestSpansReachTheCollectorAsTheyWere(t *testing.T) {
 	_, child := p.Tracer().Start(ctx, "child")
 	child.End()
 	parent.End()
-	if err := closeIn(t, p, 5*time.Second); err != nil {
+	if err := closeIn(t, p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	spans := c.spans()
@@ -181,7 +181,7 @@ func TestEnvironmentHasNoSay(t *testing.T) {
 		_, s := p.Tracer().Start(context.Background(), "a", trace.WithAttributes(attribute.String("k", "v")))
 		s.End()
 	}
-	if err := closeIn(t, p, 5*time.Second); err != nil {
+	if err := closeIn(t, p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	spans := c.spans()
@@ -228,7 +228,7 @@ func TestCollectorAwayIsSaidOnceAndNobodyWaits(t *testing.T) {
 	c.Start()
 	defer c.Close()
 	waitFor(t, "export again", func() bool { span(p, "kept"); return strings.Contains(log.String(), "exported again") })
-	if err := closeIn(t, p, 5*time.Second); err != nil {
+	if err := closeIn(t, p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.spans()) == 0 {
@@ -243,7 +243,7 @@ func TestCollectorAwayIsSaidOnceAndNobodyWaits(t *testing.T) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -281,7 +281,7 @@ func TestBusyCollectorIsAskedAgain(t *testing.T) {
 	var log journal
 	p := open(t, Config{Endpoint: c.URL + "/base/", Sample: 1, Logger: log.logger()})
 	span(p, "a")
-	if err := closeIn(t, p, 5*time.Second); err != nil {
+	if err := closeIn(t, p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.requests) != 3 || log.String() != "" || c.paths[0] != "/base/v1/traces" {
@@ -307,7 +307,7 @@ func TestWhatTheCollectorDoesNotWantIsSaid(t *testing.T) {
 		var log journal
 		p := open(t, Config{Endpoint: c.URL, Sample: 1, Logger: log.logger()})
 		span(p, "a")
-		if err := closeIn(t, p, 5*time.Second); err != nil {
+		if err := closeIn(t, p, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(log.String(), name) || len(c.requests) != 1 {
@@ -325,7 +325,7 @@ func TestSampleCountsWhereTheCallerSaidNothing(t *testing.T) {
 		s.End()
 	}
 	span(p, "alone")
-	if err := closeIn(t, p, 5*time.Second); err != nil {
+	if err := closeIn(t, p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if spans := c.spans(); len(spans) != 1 || spans[0].Name != "flags 1" {
@@ -343,7 +343,7 @@ func TestCredentialIsAskedForAtEveryExport(t *testing.T) {
 	for range 2 * maxBatch {
 		span(p, "a")
 	}
-	if err := closeIn(t, p, 5*time.Second); err != nil {
+	if err := closeIn(t, p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	c.mu.Lock()

@@ -191,7 +191,7 @@ func TestCallersWhoseTimeIsUpAtUnbindLearnWhatIsCertain(t *testing.T) {
 		if got := <-outcome; !errors.As(got.err, &unbound) {
 			t.Errorf("%v", got.err)
 		}
-		if took := time.Since(begun); took > 2*time.Second {
+		if took := time.Since(begun); took > 8*time.Second { // its calls would end after 10
 			t.Errorf("a node that hangs made it take %s", took)
 		}
 		r.nothingLeft()
@@ -340,6 +340,12 @@ func TestBindingAndUnbindingLeavesNothingBehind(t *testing.T) {
 	}
 	r.nothingLeft()
 	after, grown := measure()
+	for range 200 { // what ends needs its time
+		if after <= goroutines+3 && grown <= heap+4<<20 {
+			break
+		}
+		after, grown = measure()
+	}
 	if after > goroutines+3 {
 		t.Errorf("%d goroutines, %d before", after, goroutines)
 	}
@@ -363,7 +369,7 @@ func TestIdleWalletsShareWhatFollowsTheirNode(t *testing.T) {
 	for i := range 1000 {
 		r.mgr.Bind(Binding{Name: fmt.Sprint("w-", i), Keys: r.wallet, Node: clients[i%10], ChainID: 1337, Membership: fmt.Sprint("m-", i%50), Settings: r.set})
 	}
-	if took := time.Since(begun); took > 2*time.Second {
+	if took := time.Since(begun); took > 15*time.Second {
 		t.Errorf("binding took %s", took)
 	}
 	r.waitFor("all chains are known", func() bool {
@@ -376,14 +382,14 @@ func TestIdleWalletsShareWhatFollowsTheirNode(t *testing.T) {
 		}
 		return true
 	})
-	time.Sleep(100 * time.Millisecond)
-	if extra := runtime.NumGoroutine() - before; extra > 10*5 { // with the connections of ten clients, at both ends
-		t.Errorf("a thousand idle wallets have %d goroutines", extra)
-	}
-	polls := r.chain.Requests()
+	r.waitFor("no more goroutines than ten clients have, with their connections at both ends", func() bool {
+		return runtime.NumGoroutine()-before <= 10*5
+	})
+	polls, begun := r.chain.Requests(), time.Now()
 	time.Sleep(time.Second)
-	if n := r.chain.Requests() - polls; n > 11 {
-		t.Errorf("%d requests in a second to follow eleven clients' chain", n)
+	n := r.chain.Requests() - polls
+	if took := time.Since(begun); n > 11*int(1+took.Seconds()) {
+		t.Errorf("%d requests in %s to follow eleven clients' chain", n, took)
 	}
 }
 
@@ -407,7 +413,7 @@ func TestNodeThatHangsKeepsNobodyElsesWorkWaiting(t *testing.T) {
 	r.w = r.bindAgain()
 	begun := time.Now()
 	r.waitFor("confirmed", func() bool { r.chain.Mine(); return r.state(hash) == store.Confirmed })
-	if took := time.Since(begun); took > 3*time.Second {
+	if took := time.Since(begun); took > 20*time.Second { // a call of the other ends after 30
 		t.Errorf("it waited %s", took)
 	}
 	release, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

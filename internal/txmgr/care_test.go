@@ -50,13 +50,7 @@ func TestStuckTransactionGetsHigherFees(t *testing.T) {
 	id := r.txID(hash)
 	base := new(big.Int).Mul(r.fees(id), big.NewInt(2))
 	r.chain.SetBaseFee(base) // too dear for it now
-	for range 40 {
-		r.mineSlowly(1)
-		if len(r.chain.Mined(addr(0))) > 0 {
-			break
-		}
-	}
-	r.waitFor("mined", func() bool { return r.values(0)[7] == 1 })
+	r.waitFor("mined", func() bool { r.mineSlowly(1); return r.values(0)[7] == 1 })
 	r.mineSlowly(3)
 	r.waitFor("confirmed", func() bool { return r.row(id).State == store.Confirmed })
 	row := r.row(id)

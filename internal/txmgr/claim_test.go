@@ -111,7 +111,7 @@ func TestGivenGasIsNotSimulated(t *testing.T) {
 // that waited in vain for a nonce is cancelled for good.
 func TestFullQueueAndVainWaitAreRefused(t *testing.T) {
 	set := fast()
-	set.Window, set.QueueLimit, set.SendTimeout = 1, 2, time.Second
+	set.Window, set.QueueLimit, set.SendTimeout = 1, 2, 5*time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	_, err := r.send(transfer(0, 1))
 	r.must(err)
@@ -177,7 +177,7 @@ func TestRawTransactionsCanBeRefused(t *testing.T) {
 // No. 9: a raw transaction whose turn did not come can be handed in again.
 func TestRawTransactionThatFailedCanComeAgain(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 500 * time.Millisecond
+	set.SendTimeout = 4 * time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	raw := r.rawTx(0, 1, 7)
 	_, _, err := r.w.SendRaw(context.Background(), caller, raw)

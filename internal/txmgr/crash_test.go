@@ -140,11 +140,12 @@ func TestRevertCostsNoNonce(t *testing.T) {
 // No. 3: signed and stored at the deadline → the hash.
 func TestDeadlineAfterStoringAnswersTheHash(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 400 * time.Millisecond
+	set.SendTimeout = 3 * time.Second
 	r := newRig(t, nodetest.Options{}, set)
-	r.chain.Fail(sendRaw, &nodetest.RPCError{Code: -32000, Message: "txpool is full"}, 3)
+	r.chain.Fail(sendRaw, &nodetest.RPCError{Code: -32000, Message: "txpool is full"}, nodetest.Forever)
 	hash, err := r.send(transfer(0, 1))
 	r.must(err)
+	r.chain.ClearFaults()
 	r.waitFor("sent later", func() bool { return len(r.chain.Pool(addr(0))) == 1 })
 	r.chain.Mine()
 	r.checkChain(0, 1, []common.Hash{hash})
@@ -154,7 +155,7 @@ func TestDeadlineAfterStoringAnswersTheHash(t *testing.T) {
 // the next.
 func TestDeadlineBeforeSigningCancels(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 300 * time.Millisecond
+	set.SendTimeout = 3 * time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	_, err := r.send(transfer(0, 0))
 	r.must(err)
@@ -176,7 +177,7 @@ func TestDeadlineBeforeSigningCancels(t *testing.T) {
 // Crash table: what was signed or sent goes out again, the same bytes.
 func TestCrashAfterSignResendsSameBytes(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 300 * time.Millisecond
+	set.SendTimeout = 3 * time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	r.chain.Drop(sendRaw, 1000) // takes the bytes and never answers
 	hash, err := r.send(transfer(0, 1))
@@ -424,7 +425,7 @@ func TestReorganisedTransactionIsMinedAgain(t *testing.T) {
 // No. 14: displaced only with proof; a disclosed hash never gets another nonce.
 func TestDisplacedTransactionIsNeverGivenAnotherNonce(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 2 * time.Second
+	set.SendTimeout = 5 * time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	_, err := r.send(transfer(0, 0))
 	r.must(err)
@@ -473,11 +474,11 @@ func TestAuthorisationOfOurAccountIsRefused(t *testing.T) {
 // No. 11: a signature that comes after its attempt was voided is not stored.
 func TestLateSignatureOfAVoidAttemptIsDropped(t *testing.T) {
 	set := fast()
-	set.SendTimeout = time.Second
+	set.SendTimeout = 2500 * time.Millisecond
 	r := newRig(t, nodetest.Options{}, set)
 	_, err := r.send(transfer(0, 0))
 	r.must(err)
-	r.hsm.set(func(h *hsm) { h.delay = func(int) time.Duration { return 1500 * time.Millisecond } })
+	r.hsm.set(func(h *hsm) { h.delay = func(int) time.Duration { return 4 * time.Second } })
 	_, err = r.send(transfer(0, 1)) // cancelled at its deadline
 	if err == nil {
 		t.Fatal("no error")
@@ -485,7 +486,7 @@ func TestLateSignatureOfAVoidAttemptIsDropped(t *testing.T) {
 	r.hsm.set(func(h *hsm) { h.delay = nil })
 	hash, err := r.send(transfer(0, 2))
 	r.must(err)
-	time.Sleep(time.Second)
+	time.Sleep(2500 * time.Millisecond)
 	r.chain.Mine()
 	r.checkChain(0, 2, []common.Hash{hash})
 	if got := len(r.chain.Received()); got != 2 {

@@ -179,7 +179,7 @@ func TestStopEndsRequestsThatAreBeingPrepared(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 8*time.Second { // its calls would end after 10
 		t.Errorf("the stop took %s", took)
 	}
 	var busy *BusyError

@@ -37,8 +37,14 @@ func (r *rig) goOn(scope freeze.Scope) {
 // the node. Signatures that were begun before may end.
 func (r *rig) nothingLeaves(while func()) {
 	r.t.Helper()
-	time.Sleep(250 * time.Millisecond) // what the node has already read
-	calls, sent := r.hsm.count(), len(r.chain.Received())
+	calls, sent := -1, -1
+	for range 12 { // what was begun before, and what the node has already read
+		calls, sent = r.hsm.count(), len(r.chain.Received())
+		time.Sleep(250 * time.Millisecond)
+		if r.hsm.count() == calls && len(r.chain.Received()) == sent {
+			break
+		}
+	}
 	if while != nil {
 		while()
 	}
@@ -261,7 +267,7 @@ func TestFreezeInABurst(t *testing.T) {
 // the first has not sent, which follows after the release.
 func TestFrozenWalletHoldsNoOtherWalletUp(t *testing.T) {
 	set := fast()
-	set.SendTimeout = 10 * time.Second
+	set.SendTimeout = 30 * time.Second
 	r := newRig(t, nodetest.Options{Interval: 20 * time.Millisecond}, set)
 	other := r.bindTo("", "other", r.hsm)
 	_, err := r.send(transfer(0, 1))
@@ -295,7 +301,7 @@ func TestFrozenWalletHoldsNoOtherWalletUp(t *testing.T) {
 // not has been given up since it is frozen.
 func TestDeadlineWhileFrozen(t *testing.T) {
 	set := fast()
-	set.SendTimeout, set.Window = 700*time.Millisecond, 1
+	set.SendTimeout, set.Window = 4*time.Second, 1
 	r := newRig(t, nodetest.Options{}, set)
 	gate := make(chan struct{})
 	_, err := r.send(transfer(0, 1))
@@ -334,7 +340,7 @@ func TestDeadlineWhileFrozen(t *testing.T) {
 // signed expires.
 func TestFreezeOutlastsTheTimeOfATransaction(t *testing.T) {
 	set := fast()
-	set.Expires, set.SendTimeout, set.Window = 800*time.Millisecond, 5*time.Second, 2
+	set.Expires, set.SendTimeout, set.Window = 5*time.Second, 30*time.Second, 2
 	r := newRig(t, nodetest.Options{}, set)
 	_, err := r.send(transfer(0, 1))
 	r.must(err)

@@ -242,10 +242,10 @@ func (r *rig) cancel(txID string) error {
 	return err
 }
 
-// waitFor polls until ok, at most for twenty seconds.
+// waitFor polls until ok, at most for a minute.
 func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if ok() {
 			return
 		}

@@ -176,7 +176,7 @@ func TestNodeWithoutAPendingCountIsNotFlooded(t *testing.T) {
 // is no success. It is held, and never signed again.
 func TestAlreadyKnownOfAnotherTransactionIsHeld(t *testing.T) {
 	set := fast()
-	set.SendTimeout = time.Second
+	set.SendTimeout = 4 * time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	r.chain.Fail(sendRaw, &nodetest.RPCError{Code: -32000, Message: "already known: " + common.Hash{1: 9}.Hex()}, nodetest.Forever)
 	hash, err := r.send(transfer(0, 1))

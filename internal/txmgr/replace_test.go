@@ -135,7 +135,7 @@ func TestReplacementBeingSignedHoldsNobodyUp(t *testing.T) {
 // restart.
 func TestCancelAfterTheTransactionsTimeAndRestart(t *testing.T) {
 	set := fast()
-	set.SendTimeout, set.Expires = time.Second, time.Second
+	set.SendTimeout, set.Expires = 4*time.Second, 4*time.Second
 	r := newRig(t, nodetest.Options{}, set)
 	r.chain.Fail(sendRaw, &nodetest.RPCError{Code: -32000, Message: "txpool is full"}, nodetest.Forever)
 	hash, err := r.result(r.begin(transfer(0, 1), "k"))

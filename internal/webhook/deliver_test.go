@@ -107,7 +107,7 @@ func secrets(values ...string) func() ([]string, error) {
 }
 
 func hookTo(name, url string) webhook.Hook {
-	return webhook.Hook{Wallet: "treasury", Name: name, URL: url, Secrets: secrets(theSecret), Timeout: 5 * time.Second}
+	return webhook.Hook{Wallet: "treasury", Name: name, URL: url, Secrets: secrets(theSecret), Timeout: time.Minute}
 }
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -116,7 +116,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 func fast(db *store.DB, hooks ...webhook.Hook) webhook.Config {
 	return webhook.Config{
 		Store: db, Hooks: hooks, Rules: dialrule.Rules{Allow: loopback},
-		Poll: 20 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, LeaseTTL: 2 * time.Second,
+		Poll: 20 * time.Millisecond, Backoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, LeaseTTL: 20 * time.Second,
 	}
 }
 
@@ -165,7 +165,7 @@ func put(t *testing.T, db *store.DB, h *webhook.Hooks, n int) map[string][]strin
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
@@ -311,6 +311,7 @@ func TestGoneIsDropped(t *testing.T) {
 	start(t, h)
 	put(t, db, h, 2)
 	eventually(t, "both are dropped", func() bool { return waiting(t, db) == 0 })
+	eventually(t, "that is told", func() bool { return watch.count("dropped treasury/shop") >= 2 })
 	if len(rec.all()) != 2 || watch.count("dropped treasury/shop") != 2 {
 		t.Fatalf("%d tries, %v", len(rec.all()), watch.seen())
 	}
@@ -321,7 +322,7 @@ func TestGivenUpAfterItsTime(t *testing.T) {
 	rec := receive(t, status(http.StatusServiceUnavailable))
 	var log strings.Builder
 	cfg := fast(db, hookTo("shop", rec.server.URL+"/k3y"))
-	cfg.GiveUp, cfg.Logger = 300*time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))
+	cfg.GiveUp, cfg.Logger = 5*time.Second, slog.New(slog.NewTextHandler(&log, nil))
 	h := newHooks(t, cfg)
 	stop := start(t, h)
 	put(t, db, h, 1)
@@ -371,7 +372,7 @@ func TestTimeoutIsAFailedTry(t *testing.T) {
 		}
 	})
 	hook := hookTo("shop", rec.server.URL)
-	hook.Timeout = 100 * time.Millisecond
+	hook.Timeout = 3 * time.Second // the second try is answered in this time
 	watch := &observer{}
 	cfg := fast(db, hook)
 	cfg.Observer = watch

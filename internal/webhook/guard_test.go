@@ -56,7 +56,7 @@ func TestRefusedAddressesHearNothing(t *testing.T) {
 			db := openStore(t)
 			watch := &observer{}
 			hook := hookTo("shop", c.url)
-			hook.Timeout = 2 * time.Second
+			hook.Timeout = 10 * time.Second
 			cfg := fast(db, hook)
 			cfg.Rules, cfg.Observer = c.rules, watch
 			h := newHooks(t, cfg)
@@ -124,7 +124,7 @@ func TestHTTPSWantsATrustedCertificate(t *testing.T) {
 		if id != ids[0] {
 			t.Fatalf("got %s", id)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("not delivered")
 	}
 }

@@ -136,6 +136,17 @@ func raw(hashes []tlog.Hash) [][]byte {
 }
 
 func TestOnlyTheLastRunOfAClosureIsLogged(t *testing.T) {
+	for range 20 {
+		if closureRunTwiceIsLoggedOnce(t) {
+			return
+		}
+	}
+	t.Fatal("the closure never ran twice")
+}
+
+// closureRunTwiceIsLoggedOnce reports false if the closures had no transaction in
+// common: then they came too late to each other, and nothing is known.
+func closureRunTwiceIsLoggedOnce(t *testing.T) bool {
 	r := open(t, t.TempDir())
 	intent, _ := signature(1)
 	stale, _ := signature(2)
@@ -171,6 +182,9 @@ func TestOnlyTheLastRunOfAClosureIsLogged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if ran == 1 {
+		return false
+	}
 	if ran != 2 {
 		t.Fatalf("the closure ran %d times", ran)
 	}
@@ -182,6 +196,7 @@ func TestOnlyTheLastRunOfAClosureIsLogged(t *testing.T) {
 	if report.Records != 2 {
 		t.Errorf("%d records", report.Records)
 	}
+	return true
 }
 
 // Between the commit of a row and that of the log the process may die.
@@ -211,13 +226,13 @@ func TestWhatACrashKeptFromTheLogIsTakenInAtTheNextStart(t *testing.T) {
 
 func until(t *testing.T, ok func() bool) {
 	t.Helper()
-	for range 200 {
+	for range 3000 {
 		if ok() {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatal("it did not come to that within 4 s")
+	t.Fatal("it did not come to that within a minute")
 }
 
 func TestRowsWithoutARightKeyedHashAreNeverTakenIn(t *testing.T) {
