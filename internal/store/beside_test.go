@@ -35,13 +35,13 @@ func TestWritesBesideADaemonReachItAndDisturbNothing(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	group.Go(func() { insert(daemon, "aa") })
-	for range 2 { // two commands, one after the other, each with its own connections
+	for _, who := range []string{"bb", "cc"} { // two commands, one after the other, each with its own connections
 		beside, err := store.OpenBeside(t.Context(), store.Config{Dir: dir})
 		if err != nil {
 			t.Fatal(err)
 		}
 		group.Go(func() {
-			insert(beside, store.NewID()[30:])
+			insert(beside, who)
 			if err := beside.Close(); err != nil {
 				t.Error(err)
 			}
