@@ -109,7 +109,7 @@ func (w *wallet) consoleForms(abi, at string) map[string][]wanted {
 // are names under which nothing may hide there.
 var (
 	controls = regexp.MustCompile(`(Policy|Freeze|freeze|release|approve|reject|^cancelTransaction$|^speedUpTransaction$|^test(New)?Configuration$)`)
-	signs    = regexp.MustCompile(`(?i)(sign|send|submit|deploy|transfer|mint)`)
+	signs    = regexp.MustCompile(`(?i)(sign|send|submit|deploy([^m]|$)|transfer|mint)`)
 )
 
 // quiet are the forms of the console that have nothing signed, by how their paths

@@ -391,7 +391,15 @@ func (s *sender) lowestFree() uint64 {
 	for s.slots[s.hint] != nil || s.filling[s.hint] {
 		s.hint++
 	}
-	return s.hint
+	if !s.foreign.taken {
+		return s.hint
+	}
+	// What is below an adopted count is used, though the base is not there yet.
+	n := max(s.hint, s.foreign.count)
+	for s.slots[n] != nil || s.filling[n] {
+		n++
+	}
+	return n
 }
 
 // occupy gives nonce n to e, in place of whoever had it. It is also called

@@ -172,6 +172,34 @@ func TestNodeWithoutAPendingCountIsNotFlooded(t *testing.T) {
 	r.waitFor("mined", func() bool { return len(r.chain.Mined(addr(0))) == 10 })
 }
 
+// No. 6: on a chain that makes blocks only when transactions come, what a node without
+// a pending count has lost goes out again without a next head.
+func TestLostOnAQuietChainWithoutAPendingCountIsSentAgain(t *testing.T) {
+	set := fast()
+	set.Window = 1
+	r := newRig(t, nodetest.Options{}, set)
+	r.chain.Mine()
+	hash, err := r.send(transfer(0, 1))
+	r.must(err)
+	r.chain.LieNonce(addr(0), 0, 0)
+	r.begin(transfer(0, 2), "waits for its turn, so that the node is asked")
+	r.waitFor("it was sent again, and once more at this head, and the node had it", func() bool { return r.chain.Calls(sendRaw) >= 3 })
+	s := r.mgr.at(t.Context(), r.senderID(0))
+	r.waitFor("that is known", func() bool {
+		blind, err := ask(t.Context(), s, func() bool { return s.presence.blind })
+		return err == nil && blind
+	})
+	if !r.chain.DropFromPool(hash) {
+		t.Fatal("the node does not have it")
+	}
+	r.waitFor("the node has it again", func() bool { return len(r.chain.Pool(addr(0))) == 1 })
+	r.chain.TellTruth(addr(0))
+	r.chain.Mine()
+	r.waitFor("so is the next", func() bool { return len(r.chain.Pool(addr(0))) == 1 })
+	r.chain.Mine()
+	r.checkChain(0, 2, []common.Hash{hash})
+}
+
 // Security scenario 6: "already known" about another transaction at our nonce
 // is no success. It is held, and never signed again.
 func TestAlreadyKnownOfAnotherTransactionIsHeld(t *testing.T) {

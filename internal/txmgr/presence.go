@@ -3,6 +3,8 @@
 package txmgr
 
 import (
+	"time"
+
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/hsmsigner/hsmsigner/internal/store"
@@ -12,11 +14,14 @@ import (
 // (TXMGR.md no. 6), so what the count does not cover goes out again, the same
 // bytes. Nodes without a pool of their own, though, answer the mined count for
 // the pending one: there the lowest transaction alone is sent again at each
-// head, and shows by the answer whether it was gone.
+// head, and shows by the answer whether it was gone. A chain that makes blocks only
+// when transactions come has no next head while the lowest is gone: there a while
+// without one counts as such (as in TXMGR.md no. 7).
 type presence struct {
 	blind bool        // the count says nothing of the pool
 	probe *entry      // the lowest one that is being sent again
 	head  common.Hash // at which the last one was
+	at    time.Time   // when
 }
 
 // resendDropped sends again what the node's pool has lost.
@@ -24,9 +29,9 @@ func (s *sender) resendDropped() {
 	p := &s.presence
 	from := max(s.account.pending, s.base)
 	if p.blind {
-		head := s.chain.current().Hash
-		if e := s.slots[s.base]; e != nil && head != p.head && s.dropped(e) {
-			e.acked, p.probe, p.head = false, e, head
+		head, now := s.chain.current().Hash, time.Now()
+		if e := s.slots[s.base]; e != nil && (head != p.head || now.Sub(p.at) >= quietTime) && s.dropped(e) {
+			e.acked, p.probe, p.head, p.at = false, e, head, now
 		}
 		return
 	}

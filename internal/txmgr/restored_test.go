@@ -43,6 +43,13 @@ func replaceFile(t *testing.T, from, to string) {
 // No. 24: a restored backup sends nothing until an operator has compared it
 // with the chain, and never signs again what may have been sent since.
 func TestRestoredBackupStartsFrozenAndPaysNothingTwice(t *testing.T) {
+	t.Run("what is mined is known", func(t *testing.T) { restoredBackup(t, false) })
+	t.Run("what is mined is not known yet", func(t *testing.T) { restoredBackup(t, true) })
+}
+
+// restoredBackup restores one. If late, the node shows which of ours are mined only
+// after its count was adopted: nothing is given a nonce below it meanwhile.
+func restoredBackup(t *testing.T, late bool) {
 	r := newRig(t, nodetest.Options{}, fast())
 	first, err := r.send(transfer(0, 1))
 	r.must(err)
@@ -65,6 +72,11 @@ func TestRestoredBackupStartsFrozenAndPaysNothingTwice(t *testing.T) {
 	r.stop()
 
 	replaceFile(t, backup, database)
+	if late {
+		for _, method := range []string{"eth_getTransactionReceipt", "eth_getBlockReceipts"} {
+			r.chain.Fail(method, &nodetest.RPCError{Code: -32000, Message: "later"}, nodetest.Forever)
+		}
+	}
 	r.start()
 	_, err = r.send(transfer(0, 4))
 	wantRefused(t, err, store.RestoredReason)
@@ -90,6 +102,8 @@ func TestRestoredBackupStartsFrozenAndPaysNothingTwice(t *testing.T) {
 			t.Errorf("limits may give back what %s had reserved, which is mined: %q", row.ID, row.Clearance)
 		}
 	}
+	r.chain.ClearFaults()
+	r.chain.Mine() // with the next head it is asked again which of ours are mined
 	next, err := r.send(transfer(0, 5))
 	r.must(err)
 	r.chain.Mine()

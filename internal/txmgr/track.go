@@ -102,14 +102,23 @@ func (s *sender) supersedeLoser(e *entry) {
 	s.fail(e, &RefusedError{Code: codeRefused, Msg: fmt.Sprintf("nonce %d is taken: the transaction to be replaced was mined", e.nonce())})
 }
 
-// advance moves the base over nonces whose transactions are mined.
+// advance moves the base over nonces whose transactions are mined, and over those
+// below an adopted count that are nobody's: on a chain without a next block nothing
+// else would have it go on once ours between them are found.
 func (s *sender) advance() {
-	for e := s.slots[s.base]; e != nil && e.row.State == store.Mined; e = s.slots[s.base] {
-		s.vacate(s.base)
+	for {
+		e := s.slots[s.base]
+		switch {
+		case e != nil && e.row.State == store.Mined:
+			s.vacate(s.base)
+			s.believed = false // the chain has taken a nonce of ours there
+		case e == nil && s.foreign.taken && s.base < s.foreign.count:
+		default:
+			s.hint = max(s.hint, s.base)
+			return
+		}
 		s.base++
-		s.believed = false // the chain has taken a nonce of ours there
 	}
-	s.hint = max(s.hint, s.base)
 }
 
 // confirm ends what is deep enough under head.

@@ -99,7 +99,7 @@ func (l *logOf) row() store.AuditWitness {
 func (l *logOf) export(s syslog.Server) (stop func()) {
 	l.t.Helper()
 	s.Name, s.Facility, s.Hostname, s.App = "siem", 13, "host.example", "hsmsigner"
-	e, err := syslog.New(syslog.Config{Log: l.book, Store: l.db, Servers: []syslog.Server{s}, Poll: 5 * time.Millisecond, Settle: 50 * time.Millisecond})
+	e, err := syslog.New(syslog.Config{Log: l.book, Store: l.db, Servers: []syslog.Server{s}, Poll: 5 * time.Millisecond, Settle: 2 * time.Second})
 	must(l.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
@@ -209,7 +209,7 @@ func check(t *testing.T, l *logOf, got []string) {
 
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no %s", what)
 		}
