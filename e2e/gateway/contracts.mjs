@@ -34,9 +34,14 @@ await signedIn(executablePath, admin, async (page) => {
   await deploy.locator('button:has-text("Deploy")').click();
   await page.waitForURL((u) => u.pathname.includes("/at/"));
   const work = page.locator("a", { hasText: "Work with it" });
-  await work.or(page.locator("summary", { hasText: "label()" })).first().waitFor();
-  if (await work.isVisible()) await work.click();
-  await page.locator("summary", { hasText: "label()" }).waitFor();
+  const label = page.locator("summary", { hasText: "label()" });
+  await work.or(label).first().waitFor();
+  for (const end = Date.now() + 90000; !(await label.isVisible()) && Date.now() < end;) {
+    // The page may be read anew under the click.
+    if (await work.isVisible()) await work.click({ timeout: 5000 }).catch(() => {});
+    await label.waitFor({ timeout: 5000 }).catch(() => {});
+  }
+  await label.waitFor();
   const shop = page.url();
   holds("it is deployed by the account that was chosen");
 
